@@ -1,0 +1,115 @@
+"""`Classifier`: what a finished run is, from uint8 images to logits, and its one file."""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct, traverse_util
+from jaxtyping import Array, Float, UInt8
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from jax_resnet.errors import UserError
+from jax_resnet.model import ResNet
+
+FORMAT = "jax_resnet.Classifier/1"
+
+
+class Classifier(struct.PyTreeNode):
+    """A trained net with everything that its use needs; a frozen pytree.
+
+    Attributes:
+        variables: `{"params": ..., "batch_stats": ...}` of `model`.
+        mean: float32, broadcasts against NHWC images scaled to [0, 1]: `(channels,)` or, one a
+            pixel, `(height, width, channels)`.
+        std: like `mean`.
+        model: the net; it takes `(images / 255 - mean) / std`.
+        class_names: a name for each logit.
+    """
+
+    variables: Any
+    mean: Array
+    std: Array
+    model: ResNet = struct.field(pytree_node=False)
+    class_names: tuple[str, ...] = struct.field(pytree_node=False)
+
+    def __call__(
+        self, images: UInt8[Array, "n height width channels"], precision: str = "float32"
+    ) -> Float[Array, "n classes"]:
+        """Float32 logits of uint8 NHWC images.
+
+        Args:
+            images: pixels in [0, 255].
+            precision: of matrix products, as in `jax.default_matmul_precision`.
+
+        Raises:
+            TypeError: if the images are not uint8.
+        """
+        if images.dtype != jnp.uint8:
+            raise TypeError(f"images are {images.dtype}, expected uint8 pixels in [0, 255]")
+        with jax.default_matmul_precision(precision):
+            x = normalize(jnp.asarray(images), self.mean, self.std)
+            return self.model.apply(self.variables, x).astype(jnp.float32)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes one safetensors file; an existing one is replaced in one piece."""
+        arrays = {
+            name: np.ascontiguousarray(array)
+            for name, array in traverse_util.flatten_dict(self._tree(), sep="/").items()
+        }
+        header = {
+            "depth": self.model.depth,
+            "shortcut": self.model.shortcut,
+            "class_names": self.class_names,
+        }
+        metadata = {"format": FORMAT, "classifier": json.dumps(header), "sha256": digest(arrays)}
+        unfinished = Path(f"{os.fspath(path)}.unfinished")
+        save_file(arrays, unfinished, metadata)
+        os.replace(unfinished, path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> "Classifier":
+        """The classifier that `save` wrote.
+
+        Raises:
+            UserError: if there is no such file, it is not a classifier's, or it is damaged.
+        """
+        try:
+            with safe_open(path, framework="numpy") as file:
+                metadata = file.metadata() or {}
+                arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except (OSError, SafetensorError) as error:
+            raise UserError(f"{path} can't be read as a Classifier file: {error}") from error
+        if metadata.get("format") != FORMAT:
+            raise UserError(f"{path} is not a Classifier file: its header lacks {FORMAT!r}")
+        if metadata.get("sha256") != digest(arrays):
+            raise UserError(f"{path} is damaged: its arrays don't match their checksum")
+        header = json.loads(metadata["classifier"])
+        tree = traverse_util.unflatten_dict(arrays, sep="/")
+        class_names = tuple(header["class_names"])
+        model = ResNet(header["depth"], len(class_names), header["shortcut"])
+        tree = jax.tree.map(jnp.asarray, tree)
+        return cls(model=model, class_names=class_names, **tree)
+
+    def _tree(self) -> dict[str, Any]:
+        return {"variables": self.variables, "mean": self.mean, "std": self.std}
+
+
+def normalize(images: Array, mean: Array, std: Array) -> Array:
+    """Uint8 pixels, NHWC, to `(images / 255 - mean) / std` in `mean`'s dtype."""
+    return (images.astype(mean.dtype) / 255 - mean) / std
+
+
+def digest(arrays: dict[str, np.ndarray]) -> str:
+    """SHA-256 over names, dtypes, shapes and bytes, in the names' order."""
+    sha256 = hashlib.sha256()
+    for name in sorted(arrays):
+        array = arrays[name]
+        sha256.update(f"{name} {array.dtype} {array.shape} ".encode())
+        sha256.update(array.tobytes())
+    return sha256.hexdigest()
