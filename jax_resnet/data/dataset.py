@@ -4,6 +4,8 @@ import dataclasses
 
 import numpy as np
 
+from jax_resnet.errors import UserError
+
 
 @dataclasses.dataclass(frozen=True)
 class Split:
@@ -19,7 +21,9 @@ class Split:
 
     def __post_init__(self) -> None:
         if self.images.dtype != np.uint8 or self.images.ndim != 4:
-            raise ValueError(f"images must be uint8 NHWC, got {self.images.dtype} {self.images.shape}")
+            raise ValueError(
+                f"images must be uint8 NHWC, got {self.images.dtype} {self.images.shape}"
+            )
         if self.labels.dtype != np.int32 or self.labels.shape != self.images.shape[:1]:
             raise ValueError(
                 f"labels must be int32 of shape {self.images.shape[:1]}, "
@@ -68,3 +72,38 @@ class Dataset:
     def image_shape(self) -> tuple[int, int, int]:
         height, width, channels = self.train.images.shape[1:]
         return height, width, channels
+
+
+def split_validation(dataset: Dataset, fraction: float, seed: int) -> Dataset:
+    """Moves `round(fraction * len(train))` training images, drawn by `seed`, into validation.
+
+    A data set with a validation split of its own keeps it, and its training images, unchanged.
+    The images that stay in `train` keep their order; so do those that move.
+
+    Args:
+        dataset: as loaded.
+        fraction: of the training images, in [0, 1); 0 leaves validation empty.
+        seed: non-negative; the same seed draws the same images.
+
+    Raises:
+        UserError: for a fraction outside [0, 1), or one that leaves a split without images.
+    """
+    if not 0 <= fraction < 1:
+        raise UserError(f"--val-fraction {fraction}: expected a number from 0 to below 1")
+    if fraction == 0 or len(dataset.validation):
+        return dataset
+    total = len(dataset.train)
+    count = round(fraction * total)
+    if not 0 < count < total:
+        raise UserError(
+            f"--val-fraction {fraction} of {total} training images is {count}: "
+            f"expected from 1 to {total - 1} images, or the fraction 0"
+        )
+    moved = np.zeros(total, dtype=bool)
+    moved[np.random.default_rng(seed).permutation(total)[:count]] = True
+    train = dataset.train
+    return dataclasses.replace(
+        dataset,
+        train=Split(train.images[~moved], train.labels[~moved]),
+        validation=Split(train.images[moved], train.labels[moved]),
+    )

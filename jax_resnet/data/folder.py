@@ -1,0 +1,148 @@
+"""A folder of images as a data set: one subfolder a class."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from jax_resnet.data.dataset import Dataset, Split
+from jax_resnet.data.images import decode_images
+from jax_resnet.errors import UserError
+
+_SPLITS = ("train", "val", "test")
+_SPLIT_SEED = 0
+_PROPORTIONS = (0.8, 0.1, 0.1)
+# What file managers leave behind; names with a leading dot are passed over too.
+_LITTER = ("Thumbs.db", "desktop.ini")
+
+Files = dict[str, list[Path]]
+"""The image files of each class."""
+
+
+def load_folder(
+    data_dir: str | os.PathLike[str] | None,
+    image_size: Sequence[int] | None,
+    channels: int | None,
+    split_proportions: Sequence[float] | None = None,
+) -> Dataset:
+    """Loads a folder of images; `jax_resnet.data.images` says what becomes of each file.
+
+    Either `data_dir` holds `train`, `test` and perhaps `val`, each with a subfolder a class, the
+    same ones; or it holds the classes' subfolders itself. Then each class is shuffled and divided
+    by `split_proportions`, always in the same way. Every file is decoded, and all bad ones are
+    listed at once. A mirrored image counts as one of its class.
+
+    Args:
+        data_dir: the folder.
+        image_size: `(height, width)` of the result in pixels.
+        channels: 1 for gray, 3 for RGB.
+        split_proportions: shares of the training, validation and test images, summing to 1; by
+            default 0.8, 0.1, 0.1.
+
+    Raises:
+        UserError: for an option that does not suit, a folder laid out otherwise, or bad files.
+    """
+    root, (height, width) = _check_options(data_dir, image_size, channels)
+    assert channels is not None
+    if (root / "train").is_dir() or (root / "test").is_dir():
+        if split_proportions is not None:
+            raise UserError(
+                f"--split-proportions: {root} is split already, into train and test folders"
+            )
+        files = _read_splits(root)
+    else:
+        files = _divide(root, _list_classes(root), split_proportions or _PROPORTIONS)
+    names = sorted(files["train"])
+    paths = [path for split in _SPLITS for name in names for path in files[split][name]]
+    images = decode_images(paths, height, width, channels)
+    splits: dict[str, Split] = {}
+    start = 0
+    for split in _SPLITS:
+        counts = [len(files[split][name]) for name in names]
+        labels = np.repeat(np.arange(len(names), dtype=np.int32), counts)
+        splits[split] = Split(images[start : start + len(labels)], labels)
+        start += len(labels)
+    train, validation, test = (splits[split] for split in _SPLITS)
+    return Dataset("folder", train, validation, test, tuple(names), flippable=True)
+
+
+def _check_options(
+    data_dir: str | os.PathLike[str] | None,
+    image_size: Sequence[int] | None,
+    channels: int | None,
+) -> tuple[Path, tuple[int, int]]:
+    if data_dir is None:
+        raise UserError("--dataset folder needs --data-dir DIR, the folder of images")
+    root = Path(data_dir).expanduser()
+    if not root.is_dir():
+        raise UserError(f"--data-dir {root}: expected a folder of images, there is none")
+    if image_size is None or len(image_size) != 2 or min(image_size) < 1:
+        raise UserError(
+            f"--image-size {image_size}: --dataset folder needs a height and a width in pixels"
+        )
+    if channels not in (1, 3):
+        raise UserError(f"--channels {channels}: --dataset folder needs 1 (gray) or 3 (RGB)")
+    return root, (image_size[0], image_size[1])
+
+
+def _read_splits(root: Path) -> dict[str, Files]:
+    for split in ("train", "test"):
+        if not (root / split).is_dir():
+            raise UserError(f"{root}: has no folder {split}; expected train, test and perhaps val")
+    files = {split: _list_classes(root / split) for split in _SPLITS if (root / split).is_dir()}
+    for split, classes in files.items():
+        if odd := sorted(classes.keys() ^ files["train"].keys()):
+            raise UserError(
+                f"{root}: the classes of train and {split} differ in {', '.join(odd)}; "
+                "expected the same folders in each"
+            )
+    files.setdefault("val", {name: [] for name in files["train"]})
+    return files
+
+
+def _list_classes(folder: Path) -> Files:
+    """The files of every class folder, sorted by name, so that no file system's order shows."""
+    classes: Files = {}
+    for entry in sorted(folder.iterdir()):
+        if entry.name.startswith(".") or not entry.is_dir():
+            continue
+        classes[entry.name] = sorted(
+            path
+            for path in entry.iterdir()
+            if not path.name.startswith(".") and path.name not in _LITTER
+        )
+    if len(classes) < 2:
+        raise UserError(f"{folder}: {len(classes)} class folders, expected one for each class")
+    if empty := [name for name, paths in classes.items() if not paths]:
+        raise UserError(f"{folder}: no images in {', '.join(empty)}; expected some of each class")
+    return classes
+
+
+def _divide(root: Path, classes: Files, proportions: Sequence[float]) -> dict[str, Files]:
+    """Deals every class out by the proportions."""
+    shares = np.asarray(proportions, dtype=float)
+    if shares.shape != (3,) or not np.all(shares >= 0) or abs(shares.sum() - 1) > 1e-6:
+        raise UserError(
+            f"--split-proportions {' '.join(map(str, proportions))}: expected three shares "
+            "(train, validation, test) of at least 0 that sum to 1"
+        )
+    files: dict[str, Files] = {split: {} for split in _SPLITS}
+    for index, (name, paths) in enumerate(classes.items()):
+        order = np.random.default_rng([_SPLIT_SEED, index]).permutation(len(paths))
+        # Rounded after 9 digits, so that 0.8 + 0.1 of 15 is 13.5 on every machine.
+        ends = np.floor(np.round(np.cumsum(shares) * len(paths), 9) + 0.5).astype(int)
+        for split, start, end in zip(_SPLITS, (0, *ends), ends, strict=False):
+            files[split][name] = [paths[i] for i in sorted(order[start:end])]
+        if not files["train"][name]:
+            raise UserError(
+                f"{root / name}: {len(paths)} images are too few for --split-proportions "
+                f"{' '.join(map(str, proportions))}: none is left for training"
+            )
+    for split, share in zip(_SPLITS, shares, strict=True):
+        if share > 0 and not any(files[split].values()):
+            raise UserError(
+                f"{root}: too few images for --split-proportions "
+                f"{' '.join(map(str, proportions))}: none is left for {split}"
+            )
+    return files
