@@ -1,0 +1,122 @@
+"""A folder of images as a data set."""
+
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jax_resnet.data import load
+from jax_resnet.errors import UserError
+
+
+def fill(folder, classes):
+    """For every class as many gray images, their value their number, their size its own."""
+    for name, count in classes.items():
+        (folder / name).mkdir(parents=True)
+        for i in range(count):
+            Image.new("L", (10 + i, 12), i).save(folder / name / f"{i:03d}.png")
+
+
+def values(split, label):
+    return split.images[split.labels == label][:, 0, 0, 0].tolist()
+
+
+def test_train_val_and_test_folders(tmp_path):
+    for split, count in (("train", 5), ("val", 2), ("test", 3)):
+        fill(tmp_path / split, {"dog": count, "cat": count + 1})
+    dataset = load("folder", tmp_path, image_size=(6, 9), channels=3)
+    assert dataset.class_names == ("cat", "dog")
+    assert dataset.image_shape == (6, 9, 3)
+    assert dataset.flippable
+    assert (len(dataset.train), len(dataset.validation), len(dataset.test)) == (11, 5, 7)
+    assert values(dataset.test, 0) == [0, 1, 2, 3]
+    assert values(dataset.test, 1) == [0, 1, 2]
+
+
+def test_without_a_val_folder_validation_is_empty(tmp_path):
+    for split in ("train", "test"):
+        fill(tmp_path / split, {"a": 2, "b": 2})
+    assert len(load("folder", tmp_path, image_size=(4, 4), channels=1).validation) == 0
+
+
+def test_each_class_is_divided_in_proportion_and_always_alike(tmp_path):
+    fill(tmp_path, {"a": 40, "b": 20})
+    options = {"image_size": (4, 4), "channels": 1, "split_proportions": (0.5, 0.25, 0.25)}
+    dataset = load("folder", tmp_path, **options)
+    for split, counts in (("train", [20, 10]), ("validation", [10, 5]), ("test", [10, 5])):
+        assert np.bincount(getattr(dataset, split).labels).tolist() == counts
+    splits = (dataset.train, dataset.validation, dataset.test)
+    for label, count in ((0, 40), (1, 20)):
+        assert sorted(v for split in splits for v in values(split, label)) == list(range(count))
+    assert values(dataset.train, 0) != list(range(20))
+    copy = tmp_path.parent / "copy"
+    shutil.copytree(tmp_path, copy)
+    np.testing.assert_array_equal(load("folder", copy, **options).test.images, dataset.test.images)
+
+
+def test_litter_and_stray_files_are_passed_over(tmp_path):
+    fill(tmp_path, {"a": 10, "b": 10})
+    for name in ("a/.DS_Store", "a/Thumbs.db", "labels.txt", ".cache"):
+        (tmp_path / name).write_bytes(b"x")
+    dataset = load("folder", tmp_path, image_size=(4, 4), channels=1)
+    assert (len(dataset.train), len(dataset.validation), len(dataset.test)) == (16, 2, 2)
+
+
+def test_all_bad_files_are_listed_at_once(tmp_path):
+    fill(tmp_path, {"a": 10, "b": 10})
+    (tmp_path / "a/notes.txt").write_text("no image")
+    (tmp_path / "b/empty.png").touch()
+    (tmp_path / "b/deeper").mkdir()
+    with pytest.raises(
+        UserError, match=r"(?s)3 files.*notes\.txt.*b/deeper.*b/empty\.png"
+    ) as caught:
+        load("folder", tmp_path, image_size=(4, 4), channels=1)
+    assert "000.png" not in str(caught.value)
+
+
+def test_classes_must_agree(tmp_path):
+    fill(tmp_path / "train", {"a": 2, "b": 2})
+    fill(tmp_path / "test", {"a": 2, "c": 2})
+    with pytest.raises(UserError, match="train and test differ in b, c"):
+        load("folder", tmp_path, image_size=(4, 4), channels=1)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"image_size": None}, "--image-size"),
+        ({"image_size": (0, 4)}, "--image-size"),
+        ({"channels": None}, "--channels"),
+        ({"channels": 4}, "--channels 4"),
+        ({"split_proportions": (0.8, 0.1)}, "--split-proportions 0.8 0.1: expected"),
+        ({"split_proportions": (0.8, 0.1, 0.2)}, "sum to 1"),
+        ({"split_proportions": (1.2, -0.1, -0.1)}, "at least 0"),
+        ({"split_proportions": (float("nan"), 0.5, 0.5)}, "sum to 1"),
+        ({"split_proportions": (0.01, 0.49, 0.5)}, "none is left for training"),
+        ({"split_proportions": (0.98, 0.01, 0.01)}, "none is left for val"),
+        ({"mirror": "http://localhost/"}, "--mirror"),
+    ],
+)
+def test_unsuitable_options_are_refused(tmp_path, options, message):
+    fill(tmp_path, {"a": 4, "b": 4})
+    with pytest.raises(UserError, match=message):
+        load("folder", tmp_path, **({"image_size": (4, 4), "channels": 1} | options))
+
+
+def test_folders_laid_out_otherwise_are_refused(tmp_path):
+    def refused(folder, message, **options):
+        with pytest.raises(UserError, match=message):
+            load("folder", folder, image_size=(4, 4), channels=1, **options)
+
+    refused(None, "--data-dir")
+    refused(tmp_path / "missing", "missing")
+    fill(tmp_path / "one", {"a": 2})
+    refused(tmp_path / "one", "1 class folders")
+    fill(tmp_path / "empty", {"a": 2, "b": 0})
+    refused(tmp_path / "empty", "no images in b")
+    fill(tmp_path / "untested" / "train", {"a": 2, "b": 2})
+    refused(tmp_path / "untested", "no folder test")
+    fill(tmp_path / "split" / "train", {"a": 2, "b": 2})
+    fill(tmp_path / "split" / "test", {"a": 2, "b": 2})
+    refused(tmp_path / "split", "split already", split_proportions=(0.8, 0.1, 0.1))
