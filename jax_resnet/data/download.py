@@ -77,7 +77,8 @@ def _continue(url: str, part: Path, title: str) -> None:
             desc=title, total=total, initial=have, unit="B", unit_scale=True, file=sys.stderr
         )
         with part.open("ab" if have else "wb") as file, bar:
-            while chunk := response.read(1 << 16):
+            # Not `read`, which would drop what came before a stall.
+            while chunk := response.read1(1 << 16):
                 file.write(chunk)
                 bar.update(len(chunk))
     if total is not None and _size(part) != total:
