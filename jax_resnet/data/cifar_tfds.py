@@ -67,7 +67,7 @@ def write_tfds(name: str, original: Original, data_dir: Path) -> None:
     """
     import tensorflow_datasets as tfds
 
-    stock = type(tfds.builder(name, data_dir=data_dir))
+    stock = tfds.builder_cls(name)
 
     class Builder(stock, skip_registration=True):  # type: ignore[misc, valid-type, call-arg]
         __module__ = stock.__module__

@@ -7,14 +7,12 @@ from pathlib import Path
 import numpy as np
 
 from jax_resnet.data.dataset import Dataset, Split
-from jax_resnet.data.images import decode_images
+from jax_resnet.data.images import decode_images, list_files
 from jax_resnet.errors import UserError
 
 _SPLITS = ("train", "val", "test")
 _SPLIT_SEED = 0
 _PROPORTIONS = (0.8, 0.1, 0.1)
-# What file managers leave behind; names with a leading dot are passed over too.
-_LITTER = ("Thumbs.db", "desktop.ini")
 
 Files = dict[str, list[Path]]
 """The image files of each class."""
@@ -107,11 +105,7 @@ def _list_classes(folder: Path) -> Files:
     for entry in sorted(folder.iterdir()):
         if entry.name.startswith(".") or not entry.is_dir():
             continue
-        classes[entry.name] = sorted(
-            path
-            for path in entry.iterdir()
-            if not path.name.startswith(".") and path.name not in _LITTER
-        )
+        classes[entry.name] = list_files(entry)
     if len(classes) < 2:
         raise UserError(f"{folder}: {len(classes)} class folders, expected one for each class")
     if empty := [name for name, paths in classes.items() if not paths]:

@@ -29,6 +29,17 @@ if TYPE_CHECKING:
 
 MAX_PIXELS = 2**26
 _FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF", "PPM")
+# What file managers leave behind.
+_LITTER = ("Thumbs.db", "desktop.ini")
+
+
+def list_files(folder: Path) -> list[Path]:
+    """What lies in a folder, sorted by name, but for hidden files and file managers' litter."""
+    return sorted(
+        path
+        for path in folder.iterdir()
+        if not path.name.startswith(".") and path.name not in _LITTER
+    )
 
 
 def decode_image(
