@@ -1,0 +1,96 @@
+"""The batch at step s is a function of the seed and of s alone.
+
+Images are drawn from one stream: the data in a random order, then again in another, and so on.
+Batch s is the stream's images s * batch_size up to (s + 1) * batch_size, so every batch is full,
+and every image is seen once an epoch; a batch may end one epoch and begin the next.
+Nothing has to be saved to go on with the stream at any step.
+"""
+
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, Key, UInt8
+
+from jax_resnet.classifier import normalize
+
+PadMode = Literal["black", "mean", "reflect"]
+Flip = Literal["none", "random", "alternating"]
+
+
+def epoch_of(step: Array | int, count: int, batch_size: int) -> Array | int:
+    """The epoch in which batch `step` begins."""
+    return step * batch_size // count
+
+
+def epoch_start(epoch: Array | int, count: int, batch_size: int) -> Array | int:
+    """The first step whose batch begins in `epoch`."""
+    return -(-epoch * count // batch_size)
+
+
+def epoch_orders(key: Key[Array, ""], step: Array, count: int, batch_size: int) -> Int[Array, "n"]:
+    """The stream's `2 * count` indices from the beginning of `step`'s epoch.
+
+    They hold for every step of the epoch: sorting is too slow to be done at every step.
+    """
+    epoch = epoch_of(step, count, batch_size)
+    return jnp.concatenate(
+        [jax.random.permutation(jax.random.fold_in(key, epoch + i), count) for i in range(2)]
+    )
+
+
+def batch_indices(orders: Int[Array, "n"], step: Array, batch_size: int) -> Int[Array, "b"]:
+    """Which images batch `step` holds; `orders` are those of its epoch."""
+    count = len(orders) // 2
+    start = step * batch_size - epoch_of(step, count, batch_size) * count
+    return jax.lax.dynamic_slice_in_dim(orders, start, batch_size)
+
+
+def augment(
+    images: UInt8[Array, "b h w c"],
+    parity: Int[Array, "b"],
+    key: Key[Array, ""],
+    mean: Array,
+    std: Array,
+    *,
+    pad: int,
+    pad_mode: PadMode,
+    flip: Flip,
+) -> Float[Array, "b h w c"]:
+    """Normalised images, each moved by up to `pad` pixels and perhaps mirrored.
+
+    Args:
+        images: the batch.
+        parity: 0 or 1 for each image; `flip="alternating"` mirrors those with 1.
+        key: of the step.
+        mean, std: as in `Classifier`.
+        pad: pixels added on each side before the crop back to size.
+        pad_mode: what is added: black, zeros after normalisation (as in the paper, where the
+            mean is taken away first), or the image's reflection.
+        flip: mirror no image, each with probability 1/2, or those of `parity` 1.
+    """
+    crop_key, flip_key = jax.random.split(key)
+    if pad_mode == "mean":
+        x = crop(normalize(images, mean, std), crop_key, pad, "constant")
+    else:
+        mode = "reflect" if pad_mode == "reflect" else "constant"
+        x = normalize(crop(images, crop_key, pad, mode), mean, std)
+    if flip == "none":
+        return x
+    mirrored = parity == 1 if flip == "alternating" else jax.random.bernoulli(flip_key, 0.5, parity.shape)
+    return jnp.where(mirrored[:, None, None, None], x[:, :, ::-1], x)
+
+
+def crop(x: Array, key: Key[Array, ""], pad: int, mode: str) -> Array:
+    """A random crop, of the images' own size, of each image padded by `pad` pixels a side."""
+    if pad == 0:
+        return x
+    n, *shape = x.shape
+    padded = jnp.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)), mode=mode)
+    offsets = jax.random.randint(key, (n, 2), 0, 2 * pad + 1)
+    return jax.vmap(lambda image, at: jax.lax.dynamic_slice(image, (at[0], at[1], 0), shape))(padded, offsets)
+
+
+def flip_parity(key: Key[Array, ""], indices: Int[Array, "b"], epoch: Array, count: int) -> Array:
+    """0 or 1 for each image: random in the first epoch, the other in every second one."""
+    return (jax.random.bernoulli(key, 0.5, (count,))[indices] + epoch) % 2

@@ -1,0 +1,158 @@
+"""`Config`: every hyper-parameter and every flag, once."""
+
+import dataclasses
+import math
+from pathlib import Path
+from typing import Any, Literal
+
+from jax_resnet.batches import Flip, PadMode
+from jax_resnet.errors import UserError
+from jax_resnet.model import ResNet, Shortcut, check_depth
+
+# What says where and how a run is made, but not what comes out of it: may differ on `--resume`.
+NOT_HYPER_PARAMETERS = frozenset({"data_dir", "mirror", "runs_dir", "name", "resume", "profile"})
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Train a CIFAR-10 ResNet. The defaults are the recipe `article`."""
+
+    recipe: Literal["article", "paper", "fast"] = "article"
+    """Named values for the flags below; any flag after it still counts."""
+
+    model: Literal["resnet", "cnn"] = "resnet"
+    """The residual net, or the same net without shortcuts."""
+    depth: int = 20
+    """Layers with weights: 6n + 2."""
+    shortcut: Shortcut | None = None
+    """Where a residual block strides: max-pool and zero channels (zeropad, the default),
+    1x1 convolution (conv1x1), or every second pixel and zero channels (subsample)."""
+
+    dataset: Literal["cifar10", "cifar100", "digits", "folder"] = "cifar10"
+    """The images; digits are embedded and need no download."""
+    data_dir: Path | None = None
+    """Where the data set lies or is to lie; TFDS's own place by default."""
+    mirror: str | None = None
+    """URL to download the data set's archive from instead of its original host."""
+    image_size: tuple[int, int] | None = None
+    """Height and width, in pixels, of a folder's images."""
+    channels: Literal[1, 3] | None = None
+    """1 (grey) or 3 (RGB), for a folder's images."""
+    split_proportions: tuple[float, float, float] | None = None
+    """Parts of one folder for training, validation and test; they sum to 1."""
+    val_fraction: float = 0.2
+    """Part of the training images kept for validation; 0 trains on all and has no best."""
+
+    batch_size: int = 128
+    """Images a step, over all devices."""
+    steps: int = 64_000
+    """Steps of training."""
+    optimizer: Literal["sgd", "muon"] = "sgd"
+    """SGD, or Muon for the kernels of the blocks and SGD for the rest."""
+    learning_rate: float = 0.1
+    """Highest rate of SGD."""
+    muon_learning_rate: float = 0.05
+    """Highest rate of Muon, under the same schedule."""
+    schedule: Literal["step", "linear", "triangle"] = "step"
+    """Divide the rate by 10 at 1/2 and 3/4 of the steps; or lower it linearly to 0, from the
+    first step on or (triangle) after rising for a fifth of the steps."""
+    warmup_steps: int = 0
+    """Steps at a tenth of the rate at first, in nets of depth 110 and more (paper, 4.2)."""
+    momentum: float = 0.9
+    """Momentum of SGD."""
+    muon_momentum: float = 0.6
+    """Momentum of Muon."""
+    nesterov: bool = False
+    """Nesterov's form of SGD's momentum."""
+    weight_decay: float = 1e-4
+    """Decay of the weights that SGD trains, added to the gradient."""
+    decay_all: bool = True
+    """Whether BatchNorm's parameters and biases decay too."""
+    label_smoothing: float = 0.0
+    """Part of each target spread over all classes."""
+
+    normalization: Literal["channel", "pixel"] = "channel"
+    """Mean and deviation by channel, or the mean by pixel alone, of the training images."""
+    pad: int = 4
+    """Pixels that an image of 32 may move by, each way; in proportion for another size."""
+    pad_mode: PadMode = "black"
+    """What comes in from outside: black, the mean, or the image's reflection."""
+    flip: Flip = "random"
+    """Mirror images at random or every second epoch, where the data set admits it."""
+
+    precision: Literal["tf32", "float32", "bf16"] = "tf32"
+    """The hardware's own fast float32, exact float32, or bfloat16 with float32 parameters."""
+    seed: int = 0
+    """Of initialisation, split, order and augmentation."""
+
+    runs_dir: Path = Path("runs")
+    """Where runs have their folders."""
+    name: str | None = None
+    """The run's folder there; made of model, data set, recipe and seed by default."""
+    resume: bool = False
+    """Go on from the run's last checkpoint, or start where there is none."""
+    profile: int = 0
+    """Steps to record, after the first few, as a trace for Perfetto or xprof."""
+
+    def __post_init__(self) -> None:
+        check(self)
+
+    @property
+    def run_name(self) -> str:
+        kind = "cnn" if self.model == "cnn" else f"resnet-{self.effective_shortcut}"
+        return self.name or f"{kind}-{self.depth}-{self.dataset}-{self.recipe}-seed{self.seed}"
+
+    @property
+    def effective_shortcut(self) -> Shortcut | None:
+        return None if self.model == "cnn" else self.shortcut or "zeropad"
+
+    def hyper_parameters(self) -> dict[str, Any]:
+        """What decides the result, as JSON has it."""
+        return {k: v for k, v in to_json(self).items() if k not in NOT_HYPER_PARAMETERS}
+
+
+def to_json(config: Config) -> dict[str, Any]:
+    """The fields as JSON's types."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, Path):
+            return str(value)
+        return list(value) if isinstance(value, tuple) else value
+
+    return {k: plain(v) for k, v in dataclasses.asdict(config).items()}
+
+
+def check(config: Config) -> None:
+    """Raises a `UserError` that names flag, value and what would do."""
+    try:
+        check_depth(config.depth)
+    except ValueError as error:
+        raise UserError(f"--{error}") from error
+    _require(
+        config.model == "resnet" or config.shortcut is None, "shortcut", config.shortcut,
+        "none with --model cnn, which has no shortcuts",
+    )  # fmt: skip
+    for name in ("batch_size", "steps"):
+        _require(getattr(config, name) >= 1, name, getattr(config, name), "1 or more")
+    for name in ("warmup_steps", "pad", "profile"):
+        _require(getattr(config, name) >= 0, name, getattr(config, name), "0 or more")
+    _require(0 <= config.seed < 2**32, "seed", config.seed, "0 to 4294967295")
+    for name in ("learning_rate", "muon_learning_rate", "weight_decay"):
+        value = getattr(config, name)
+        _require(math.isfinite(value) and value >= 0, name, value, "a finite number, 0 or more")
+    for name in ("momentum", "muon_momentum", "val_fraction", "label_smoothing"):
+        value = getattr(config, name)
+        _require(0 <= value < 1, name, value, "0 or more, and less than 1")
+    if config.name is not None:
+        plain = config.name not in ("", ".", "..") and not set(config.name) & set("/\\\0")
+        _require(plain, "name", config.name, "the name of one folder")
+
+
+def _require(good: bool, field: str, value: Any, wanted: str) -> None:
+    if not good:
+        raise UserError(f"--{field.replace('_', '-')} is {value!r}, expected {wanted}")
+
+
+def make_model(config: Config, num_classes: int, **fields: Any) -> ResNet:
+    """The net that the flags describe."""
+    return ResNet(config.depth, num_classes, config.effective_shortcut, **fields)
