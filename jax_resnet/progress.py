@@ -1,0 +1,59 @@
+"""What a person sees of a run while it goes on."""
+
+import sys
+import time
+from typing import Any
+
+import jax
+from tqdm import tqdm
+
+from jax_resnet.config import Config
+from jax_resnet.training import Metrics
+
+SECONDS = 10.0  # between two looks at the loss; each look waits for the device
+
+
+class Progress:
+    """A bar with step, loss, accuracy, images/s and time left; a line an epoch where stderr is
+    no terminal."""
+
+    def __init__(self, config: Config, step: int) -> None:
+        self.config = config
+        self.is_terminal = sys.stderr.isatty()
+        self.looked = time.monotonic()
+        self.bar = tqdm(
+            total=config.steps, initial=step, unit="step", disable=not self.is_terminal,
+            dynamic_ncols=True,
+        )  # fmt: skip
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.close()
+
+    def update(self, step: int, totals: Metrics) -> None:
+        """Moves the bar; now and then fetches the epoch's loss and accuracy so far."""
+        if not self.is_terminal:
+            return
+        self.bar.update(step - self.bar.n)
+        if time.monotonic() - self.looked > SECONDS:
+            sums = jax.device_get({k: totals[k] for k in ("steps", "loss", "accuracy")})
+            self.looked = time.monotonic()
+            rate = self.bar.format_dict["rate"] or 0.0
+            self.bar.set_postfix(
+                loss=f"{sums['loss'] / sums['steps']:.3f}",
+                accuracy=f"{sums['accuracy'] / sums['steps']:.3f}",
+                images_per_second=f"{rate * self.config.batch_size:.0f}",
+            )
+
+    def epoch(self, record: dict[str, Any]) -> None:
+        """Prints the epoch's line."""
+        parts = [f"step {record['step']:>6}/{self.config.steps}"]
+        for split in ("train", "validation"):
+            if f"{split}_loss" in record:
+                loss, accuracy = record[f"{split}_loss"], record[f"{split}_accuracy"]
+                parts.append(f"{split} loss {loss:.3f} accuracy {accuracy:.4f}")
+        parts.append(f"rate {record['learning_rate']:.2g}")
+        parts.append(f"{record['images_per_second']:.0f} images/s")
+        tqdm.write("  ".join(parts), file=sys.stderr)

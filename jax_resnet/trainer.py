@@ -1,0 +1,273 @@
+"""The training loop: from a `Config` to a run's folder with its result."""
+
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import orbax.checkpoint as ocp
+from jax.sharding import NamedSharding, PartitionSpec
+
+from jax_resnet import batches
+from jax_resnet.classifier import Classifier
+from jax_resnet.config import Config, make_model
+from jax_resnet.data import Dataset, load, split_validation
+from jax_resnet.errors import UserError
+from jax_resnet.evaluation import Padded, evaluate, to_device
+from jax_resnet.plots import draw_curves
+from jax_resnet.progress import Progress
+from jax_resnet.recipes import make_optimizer, make_schedule
+from jax_resnet.runs import Run, write_json
+from jax_resnet.stepping import Programs, make_mesh, make_programs
+from jax_resnet.training import Metrics, TrainState
+
+
+class Interrupted(Exception):
+    """A signal came; the run is saved and can be resumed."""
+
+    def __init__(self, number: int) -> None:
+        self.exit_code = 128 + number
+        super().__init__(signal.Signals(number).name)
+
+
+class Job(NamedTuple):
+    """What stays the same through a run; `data` is images, labels, mean, std on the device."""
+
+    config: Config
+    run: Run
+    programs: Programs
+    data: tuple[jax.Array, ...]
+    validation: Padded | None
+    class_names: tuple[str, ...]
+    manager: ocp.CheckpointManager
+
+
+def load_dataset(config: Config) -> Dataset:
+    """The data set that the flags name, split."""
+    dataset = load(
+        config.dataset,
+        config.data_dir,
+        mirror=config.mirror,
+        image_size=config.image_size,
+        channels=config.channels,
+        split_proportions=config.split_proportions,
+    )
+    return split_validation(dataset, config.val_fraction, config.seed)
+
+
+def statistics(images: np.ndarray, kind: str) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and deviation of uint8 NHWC images scaled to [0, 1]: by channel, or the mean by pixel
+    and no deviation (paper, 4.2)."""
+    counts = [np.bincount(images[..., c].ravel(), minlength=256) for c in range(images.shape[-1])]
+    levels, total = np.arange(256) / 255, images[..., 0].size
+    mean = np.array([count @ levels for count in counts]) / total
+    std = np.sqrt(np.array([count @ levels**2 for count in counts]) / total - mean**2)
+    if kind == "pixel":
+        return images.mean(axis=0, dtype=np.float64) / 255, np.ones_like(std)
+    return mean, np.maximum(std, 1e-3)
+
+
+def train(config: Config) -> dict[str, Any]:
+    """Trains, or goes on with, the run that `config` describes; returns its result.
+
+    Raises:
+        UserError: for what the user can put right.
+        Interrupted: after SIGINT or SIGTERM, with the run saved.
+    """
+    dataset = load_dataset(config)
+    count = len(dataset.train)
+    if config.batch_size > count:
+        raise UserError(
+            f"--batch-size {config.batch_size} is larger than the data, "
+            f"expected at most {count}, the number of training images"
+        )
+    mesh = make_mesh()
+    programs = make_programs(config, count, dataset.flippable, mesh)
+    announce(config, dataset)
+    run = Run.open(config)
+    replicated = NamedSharding(mesh, PartitionSpec())
+    mean, std = statistics(dataset.train.images, config.normalization)
+    data = jax.device_put(
+        (dataset.train.images, dataset.train.labels, np.float32(mean), np.float32(std)), replicated
+    )
+    has_validation = len(dataset.validation) > 0
+    with run.checkpoints() as manager:
+        job = Job(
+            config,
+            run,
+            programs,
+            data,
+            to_device(dataset.validation, sharding=replicated) if has_validation else None,
+            dataset.class_names,
+            manager,
+        )
+        state, totals = restore(job, *initial(job, dataset, replicated))
+        state = fit(job, state, totals)
+        return finish(job, state, to_device(dataset.test, sharding=replicated))
+
+
+def announce(config: Config, dataset: Dataset) -> None:
+    """Says what the run runs on, and on what data."""
+    devices = jax.devices()
+    print(
+        f"{config.run_name}: {len(devices)} x {devices[0].device_kind} ({devices[0].platform}); "
+        f"{config.dataset}: {len(dataset.train)} training, {len(dataset.validation)} validation, "
+        f"{len(dataset.test)} test images",
+        file=sys.stderr,
+    )
+
+
+def initial(job: Job, dataset: Dataset, sharding: Any) -> tuple[TrainState, Metrics]:
+    """A fresh state and totals of no steps."""
+    fields: dict[str, Any] = {"dtype": jnp.bfloat16} if job.config.precision == "bf16" else {}
+    if jax.default_backend() == "cpu":
+        from jax_resnet.conv import conv_general_dilated
+
+        fields["conv_general_dilated"] = conv_general_dilated
+    state = TrainState.init(
+        jax.random.fold_in(jax.random.key(job.config.seed), 0),
+        make_model(job.config, dataset.num_classes, **fields),
+        make_optimizer(job.config),
+        dataset.image_shape,
+        job.config.label_smoothing,
+    )
+    return jax.device_put(state, sharding), job.programs.zeros()
+
+
+def restore(job: Job, state: TrainState, totals: Metrics) -> tuple[TrainState, Metrics]:
+    """The last checkpoint if there is one, else what is given; lines beyond it are dropped."""
+    step = job.manager.latest_step()
+    job.run.drop_records_after(step or 0)
+    if step is None:
+        return state, totals
+    print(f"resuming {job.run.folder} at step {step}", file=sys.stderr)
+    return read_checkpoint(job, step, state, totals)
+
+
+def read_checkpoint(
+    job: Job, step: int, state: TrainState, totals: Metrics
+) -> tuple[TrainState, Metrics]:
+    """The state and totals of `step`; those given say shapes and shardings."""
+    like = jax.tree.map(ocp.utils.to_shape_dtype_struct, {"state": state, "totals": totals})
+    saved = job.manager.restore(step, args=ocp.args.StandardRestore(like))
+    return saved["state"], saved["totals"]
+
+
+def save(job: Job, state: TrainState, totals: Metrics, record: dict[str, Any] | None) -> None:
+    """A checkpoint; the validation accuracy in `record` makes it a candidate for the best."""
+    step = int(state.step)
+    if job.manager.latest_step() == step:
+        return
+    metrics = None
+    if record and "validation_accuracy" in record:
+        metrics = {"validation_accuracy": record["validation_accuracy"]}
+    saved = ocp.args.StandardSave({"state": state, "totals": totals})
+    job.manager.save(step, args=saved, metrics=metrics)
+
+
+def fit(job: Job, state: TrainState, totals: Metrics) -> TrainState:
+    """Steps until `config.steps`; a line and a checkpoint at the end of every epoch."""
+    config, count = job.config, len(job.data[1])
+    step = int(state.step)
+    with Progress(config, step) as progress, stop_signals() as signals:
+        while step < config.steps:
+            orders = job.programs.orders(state.step)
+            epoch = batches.epoch_of(step, count, config.batch_size)
+            end = batches.epoch_start(epoch + 1, count, config.batch_size)
+            end, started, first = min(int(end), config.steps), time.monotonic(), step
+            while step < end and not signals:
+                before = totals
+                state, totals = job.programs.advance(state, totals, job.data, orders)
+                step = job.programs.steps_until(step)
+                jax.block_until_ready(before)  # never more than one dispatch ahead
+                progress.update(step, totals)
+            seconds = time.monotonic() - started
+            if signals:
+                save(job, state, totals, None)
+                raise Interrupted(signals[0])
+            speed = (step - first) * config.batch_size / seconds
+            record = make_record(job, state, totals, speed)
+            job.run.append(record)
+            totals = job.programs.zeros()
+            save(job, state, totals, record)
+            progress.epoch(record)
+    return state
+
+
+def make_record(job: Job, state: TrainState, totals: Metrics, speed: float) -> dict[str, Any]:
+    """A line of `metrics.jsonl`: means over the epoch's steps, and validation."""
+    sums = jax.device_get(totals)
+    step, steps = int(state.step), int(sums["steps"])
+    if sums["bad_step"] >= 0:
+        last = job.manager.latest_step()
+        rate = float(make_schedule(job.config, job.config.learning_rate)(sums["bad_step"]))
+        raise UserError(
+            f"the loss is not finite at step {sums['bad_step']}, learning rate {rate:g}; "
+            f"the last good checkpoint is {'none' if last is None else f'of step {last}'}: "
+            "try a lower --learning-rate"
+        )
+    record = {
+        "step": step,
+        "epoch": step * job.config.batch_size / len(job.data[1]),
+        "learning_rate": float(make_schedule(job.config, job.config.learning_rate)(step - 1)),
+        "train_loss": float(sums["loss"]) / steps,
+        "train_accuracy": float(sums["accuracy"]) / steps,
+        "gradient_norms": {k: float(v) / steps for k, v in sums["gradient_norms"].items()},
+        "images_per_second": round(speed, 1),
+    }
+    if job.validation is not None:
+        scores = evaluate(make_classifier(job, state), job.validation)
+        record["validation_loss"] = scores["loss"]
+        record["validation_accuracy"] = scores["accuracy"]
+    return record
+
+
+def make_classifier(job: Job, state: TrainState) -> Classifier:
+    """What the run has come to: the plain float32 net with the state's variables."""
+    _, _, mean, std = job.data
+    model = make_model(job.config, len(job.class_names))
+    variables = {"params": state.params, "batch_stats": state.batch_stats}
+    return Classifier(variables, mean, std, model, job.class_names)
+
+
+def finish(job: Job, state: TrainState, test: Padded) -> dict[str, Any]:
+    """Draws the curves, counts the test set with the last and the best state, saves the better
+    one by validation (the last where there is none) as the run's `Classifier`."""
+    config, run = job.config, job.run
+    drops = (config.steps // 2, 3 * config.steps // 4) if config.schedule == "step" else ()
+    draw_curves(run.records(), run.curves_file, config.run_name, drops)
+    classifier = make_classifier(job, state)
+    result = {"last": {"step": config.steps, "split": "test"} | evaluate(classifier, test)}
+    best = job.manager.best_step()
+    if job.validation is not None and best is not None:
+        if best != config.steps:
+            state, _ = read_checkpoint(job, best, state, job.programs.zeros())
+            classifier = make_classifier(job, state)
+        result["best"] = {"step": best, "split": "test"} | evaluate(classifier, test)
+    classifier.save(run.classifier_file)
+    write_json(run.result_file, result)
+    return result
+
+
+@contextmanager
+def stop_signals() -> Iterator[list[int]]:
+    """A list that the first SIGINT or SIGTERM is put in; a second one ends the process at once."""
+    caught: list[int] = []
+
+    def handle(number: int, _frame: Any) -> None:
+        caught.append(number)
+        for each in old:
+            signal.signal(each, signal.SIG_DFL)
+        print(f"\n{signal.Signals(number).name}: saving a checkpoint", file=sys.stderr)
+
+    old = {each: signal.signal(each, handle) for each in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield caught
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
