@@ -1,0 +1,34 @@
+"""A `Classifier` from what people call it by: a run's folder, or a file."""
+
+import os
+from pathlib import Path
+
+from jax_resnet.classifier import Classifier
+from jax_resnet.errors import UserError
+
+FILE_NAME = "classifier.safetensors"  # in a run's folder
+
+
+def find_classifier(model: str | os.PathLike[str]) -> Path:
+    """The Classifier file that `model` means: itself, or the one in a run's folder.
+
+    Raises:
+        UserError: if there is no such file, or the run has not finished.
+    """
+    path = Path(model)
+    if path.is_dir():
+        if not (path / FILE_NAME).is_file():
+            raise UserError(f"{path} holds no {FILE_NAME}, expected the folder of a finished run")
+        return path / FILE_NAME
+    if not path.is_file():
+        raise UserError(f"{path} is not there, expected a run's folder or a Classifier file")
+    return path
+
+
+def load_classifier(model: str | os.PathLike[str]) -> Classifier:
+    """The classifier of a run's folder or of a Classifier file.
+
+    Raises:
+        UserError: as `find_classifier` and `Classifier.load` do.
+    """
+    return Classifier.load(find_classifier(model))
