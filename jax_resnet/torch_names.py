@@ -1,0 +1,104 @@
+"""What PyTorch implementations call the tensors of these nets, in two families of names.
+
+The article's (`conv2x.0.conv1.0.weight`, `fc.weight`), and those of the well-known akamaster's
+pytorch_resnet_cifar10 (`layer1.0.conv1.weight`, `linear.weight`).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from jax_resnet.model import STAGE_CHANNELS, ResNet, Shortcut
+
+
+@dataclass(frozen=True)
+class Family:
+    """How one PyTorch implementation names its layers; `{s}` is a stage, `{b}` a block from 0."""
+
+    name: str
+    stem_conv: str
+    stem_norm: str
+    first_stage: int
+    conv: str
+    norm: str
+    shortcut_conv: str
+    shortcut_norm: str
+    head: str
+    shortcut: Shortcut  # what it does without weights
+    mean: tuple[float, float, float]  # of its inputs, per RGB channel scaled to [0, 1]
+    std: tuple[float, float, float]
+
+
+FAMILIES = (
+    Family(
+        name="article",
+        stem_conv="conv1.0",
+        stem_norm="conv1.1",
+        first_stage=2,
+        conv="conv{s}x.{b}.conv{k}.0",
+        norm="conv{s}x.{b}.conv{k}.1",
+        shortcut_conv="conv{s}x.{b}.conv1x1.0",
+        shortcut_norm="conv{s}x.{b}.conv1x1.1",
+        head="fc",
+        shortcut="zeropad",
+        mean=(0.4914, 0.4822, 0.4465),
+        std=(0.2023, 0.1994, 0.2010),
+    ),
+    Family(
+        name="akamaster",
+        stem_conv="conv1",
+        stem_norm="bn1",
+        first_stage=1,
+        conv="layer{s}.{b}.conv{k}",
+        norm="layer{s}.{b}.bn{k}",
+        shortcut_conv="layer{s}.{b}.shortcut.0",
+        shortcut_norm="layer{s}.{b}.shortcut.1",
+        head="linear",
+        shortcut="subsample",
+        mean=(0.485, 0.456, 0.406),  # ImageNet's, as that implementation was trained
+        std=(0.229, 0.224, 0.225),
+    ),
+)
+
+# For each kind of layer: PyTorch's name, the Flax collection and name, and the order of the
+# PyTorch axes in Flax's array (OIHW to HWIO, and (out, in) to (in, out)).
+Kind = Literal["conv", "norm", "dense"]
+TENSORS: dict[Kind, tuple[tuple[str, str, str, tuple[int, ...]], ...]] = {
+    "conv": (("weight", "params", "kernel", (2, 3, 1, 0)),),
+    "norm": (
+        ("weight", "params", "scale", (0,)),
+        ("bias", "params", "bias", (0,)),
+        ("running_mean", "batch_stats", "mean", (0,)),
+        ("running_var", "batch_stats", "var", (0,)),
+    ),
+    "dense": (
+        ("weight", "params", "kernel", (1, 0)),
+        ("bias", "params", "bias", (0,)),
+    ),
+}
+
+
+def layers(family: Family, model: ResNet) -> Iterator[tuple[str, tuple[str, ...], Kind]]:
+    """PyTorch's prefix, Flax's path and the kind of every layer of `model`."""
+    yield family.stem_conv, ("stem_conv",), "conv"
+    yield family.stem_norm, ("stem_norm",), "norm"
+    for stage in range(len(STAGE_CHANNELS)):
+        for block in range((model.depth - 2) // 6):
+            place = {"s": stage + family.first_stage, "b": block}
+            path = (f"stage{stage + 1}", f"block{block + 1}")
+            for k in (1, 2):
+                yield family.conv.format(k=k, **place), (*path, f"conv{k}"), "conv"
+                yield family.norm.format(k=k, **place), (*path, f"norm{k}"), "norm"
+            if model.shortcut == "conv1x1" and stage > 0 and block == 0:
+                yield family.shortcut_conv.format(**place), (*path, "shortcut_conv"), "conv"
+                yield family.shortcut_norm.format(**place), (*path, "shortcut_norm"), "norm"
+    yield family.head, ("head",), "dense"
+
+
+def tensors(
+    family: Family, model: ResNet
+) -> Iterator[tuple[str, tuple[str, ...], tuple[int, ...]]]:
+    """PyTorch's name, Flax's path in the variables and the order of axes, for every tensor."""
+    for prefix, path, kind in layers(family, model):
+        for torch_name, collection, name, axes in TENSORS[kind]:
+            yield f"{prefix}.{torch_name}", (collection, *path, name), axes
