@@ -1,0 +1,106 @@
+"""A model and the images it is scored on, from what a command is told."""
+
+import dataclasses
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+
+from jax_resnet.classifier import Classifier
+from jax_resnet.config import Config
+from jax_resnet.data import Dataset
+from jax_resnet.errors import UserError
+from jax_resnet.evaluation import evaluate, to_device
+from jax_resnet.find import load_classifier
+from jax_resnet.runs import read_json
+from jax_resnet.trainer import load_dataset
+
+SplitName = Literal["test", "validation", "train"]
+Precision = Literal["float32", "tf32", "bf16"]
+
+
+def score(
+    model: str | os.PathLike[str],
+    split: SplitName = "test",
+    precision: Precision = "float32",
+    **data: Any,
+) -> dict[str, Any]:
+    """`split`, `count`, `correct`, `accuracy` and mean `loss` of a model on a split.
+
+    Args:
+        model: a run's folder, whose `config.json` says what the data and its splits are; or a
+            Classifier file.
+        split: as the run divided the data; a file knows of no validation images.
+        precision: of the computation; anything but float32 may change answers.
+        data: fields of `Config` that say what the data is and where it lies: `dataset`,
+            `data_dir`, `image_size`; for a run they may move the data, not change it.
+
+    Raises:
+        UserError: if there is no such model, data or split, or they don't suit each other.
+    """
+    classifier = load_classifier(model)
+    given = {name: value for name, value in data.items() if value is not None}
+    is_run = Path(model).is_dir()
+    config = run_config(Path(model), given) if is_run else file_config(classifier, given)
+    if split == "validation" and not is_run and config.dataset != "folder":
+        raise UserError(
+            f"--split validation: {model} does not say which images were kept for validation, "
+            "expected the folder of the run, or --split test or train"
+        )
+    dataset = load_dataset(config)
+    check_suits(classifier, dataset)
+    images = getattr(dataset, split)
+    if not len(images):
+        raise UserError(f"--split {split}: there are no such images in {dataset.name}")
+    if precision == "bf16":
+        classifier = classifier.replace(model=classifier.model.clone(dtype=jnp.bfloat16))
+    matmul = "float32" if precision == "float32" else "default"
+    with jax.default_matmul_precision(matmul):
+        return {"split": split} | evaluate(classifier, to_device(images), precision=matmul)
+
+
+def run_config(folder: Path, given: dict[str, Any]) -> Config:
+    """The `Config` in a run's folder, told where the data lies now."""
+    saved = read_json(folder / "config.json")
+    fields = {field.name for field in dataclasses.fields(Config)}
+    values: dict[str, Any] = {
+        k: tuple(v) if isinstance(v, list) else v for k, v in saved.items() if k in fields
+    }
+    for name, value in given.items():
+        if name != "data_dir" and values.get(name) != value:
+            raise UserError(
+                f"--{name.replace('_', '-')} is {value!r}, but {folder} was trained with "
+                f"{values.get(name)!r}: leave the flag out"
+            )
+    values |= given
+    for name in ("data_dir", "runs_dir"):
+        if values.get(name) is not None:
+            values[name] = Path(values[name])
+    return Config(**values)
+
+
+def file_config(classifier: Classifier, given: dict[str, Any]) -> Config:
+    """The `Config` of a data set as it comes, nothing taken from its training images."""
+    if given.get("dataset") == "folder":
+        given = given | {"channels": _channels(classifier)}
+    return Config(val_fraction=0, **given)
+
+
+def check_suits(classifier: Classifier, dataset: Dataset) -> None:
+    """Raises a `UserError` if the classifier has other classes or takes other images."""
+    classes, channels = len(classifier.class_names), _channels(classifier)
+    height, width, found = dataset.image_shape
+    if (classes, channels) != (dataset.num_classes, found):
+        raise UserError(
+            f"the model tells {classes} classes in images of {channels} channels, "
+            f"{dataset.name} has {dataset.num_classes} classes in images of {found}"
+        )
+    if classifier.mean.ndim == 3 and classifier.mean.shape[:2] != (height, width):
+        size = "x".join(map(str, classifier.mean.shape[:2]))
+        raise UserError(f"the model takes {size} pixels, {dataset.name} has {height}x{width}")
+
+
+def _channels(classifier: Classifier) -> int:
+    return classifier.variables["params"]["stem_conv"]["kernel"].shape[2]
