@@ -1,0 +1,44 @@
+"""Write a model as a file that runs without this package."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from jax_resnet.cli import main
+from jax_resnet.errors import UserError
+from jax_resnet.export import PLATFORMS, export_classifier
+from jax_resnet.find import load_classifier
+from jax_resnet.output import new_file
+
+
+@dataclass(frozen=True)
+class Export:
+    """Write a model with jax.export: uint8 NHWC images in, float32 logits out, any batch size."""
+
+    model: tyro.conf.Positional[Path]
+    """A run's folder, or a Classifier file."""
+    out: tyro.conf.Positional[Path]
+    """The new file."""
+    height: int = 32
+    """Of the images, in pixels."""
+    width: int = 32
+    """Of the images, in pixels."""
+
+
+def command(arguments: Sequence[str]) -> None:
+    flags = tyro.cli(Export, args=arguments)
+    classifier = load_classifier(flags.model)
+    try:
+        content = export_classifier(classifier, flags.height, flags.width)
+    except (ValueError, TypeError) as error:
+        size = f"--height {flags.height} --width {flags.width}"
+        raise UserError(f"{size} does not suit {flags.model}: {error}") from error
+    with new_file(flags.out) as unfinished:
+        unfinished.write_bytes(content)
+    print(f"{flags.out}: {len(content)} bytes for {', '.join(PLATFORMS)}")
+
+
+if __name__ == "__main__":
+    main(command)
