@@ -1,16 +1,23 @@
 """`Config`: every hyper-parameter and every flag, once."""
 
 import dataclasses
-import math
+import unicodedata
 from pathlib import Path
 from typing import Any, Literal
 
 from jax_resnet.batches import Flip, PadMode
 from jax_resnet.errors import UserError
-from jax_resnet.model import ResNet, Shortcut, check_depth
+from jax_resnet.model import SMALLEST_IMAGE, ResNet, Shortcut, check_depth
 
 # What says where and how a run is made, but not what comes out of it: may differ on `--resume`.
 NOT_HYPER_PARAMETERS = frozenset({"data_dir", "mirror", "runs_dir", "name", "resume", "profile"})
+
+# Limits, so that a slip of the keyboard is told from a run.
+MOST_IMAGES = 2**31 - 1  # steps * batch size, which the device counts in int32
+DEEPEST = 1202  # of the paper's nets
+HIGHEST_RATE = 1e38  # a float32 holds little more
+LARGEST_IMAGE = 4096
+LONGEST_NAME = 200
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,10 +30,10 @@ class Config:
     model: Literal["resnet", "cnn"] = "resnet"
     """The residual net, or the same net without shortcuts."""
     depth: int = 20
-    """Layers with weights: 6n + 2."""
+    """Layers with weights: 6n + 2, from 8 to 1202."""
     shortcut: Shortcut | None = None
-    """Where a residual block strides: max-pool and zero channels (zeropad, the default),
-    1x1 convolution (conv1x1), or every second pixel and zero channels (subsample)."""
+    """Past a block that strides: max-pool and zero channels (zeropad, the default), convolution
+    of 1x1 (conv1x1), or every second pixel and zero channels (subsample)."""
 
     dataset: Literal["cifar10", "cifar100", "digits", "folder"] = "cifar10"
     """The images; digits are embedded and need no download."""
@@ -124,6 +131,11 @@ def to_json(config: Config) -> dict[str, Any]:
 
 def check(config: Config) -> None:
     """Raises a `UserError` that names flag, value and what would do."""
+    for name, value in vars(config).items():
+        if isinstance(value, (str, Path)):
+            plain = not any(unicodedata.category(letter) in ("Cc", "Cs") for letter in str(value))
+            _require(plain, name, str(value), "text without control characters")
+    _require_range(config, "depth", 8, DEEPEST)
     try:
         check_depth(config.depth)
     except ValueError as error:
@@ -133,24 +145,39 @@ def check(config: Config) -> None:
         "none with --model cnn, which has no shortcuts",
     )  # fmt: skip
     for name in ("batch_size", "steps"):
-        _require(getattr(config, name) >= 1, name, getattr(config, name), "1 or more")
-    for name in ("warmup_steps", "pad", "profile"):
-        _require(getattr(config, name) >= 0, name, getattr(config, name), "0 or more")
-    _require(0 <= config.seed < 2**32, "seed", config.seed, "0 to 4294967295")
+        _require_range(config, name, 1, MOST_IMAGES)
+    most = MOST_IMAGES // config.batch_size
+    wanted = f"at most {most} with --batch-size {config.batch_size}, {MOST_IMAGES} images in all"
+    _require(config.steps <= most, "steps", config.steps, wanted)
+    for name in ("warmup_steps", "profile"):
+        _require_range(config, name, 0, MOST_IMAGES)
+    _require_range(config, "pad", 0, 31)
+    _require_range(config, "seed", 0, 2**32 - 1)
     for name in ("learning_rate", "muon_learning_rate", "weight_decay"):
-        value = getattr(config, name)
-        _require(math.isfinite(value) and value >= 0, name, value, "a finite number, 0 or more")
+        _require_range(config, name, 0, HIGHEST_RATE)
     for name in ("momentum", "muon_momentum", "val_fraction", "label_smoothing"):
         value = getattr(config, name)
         _require(0 <= value < 1, name, value, "0 or more, and less than 1")
+    good = all(SMALLEST_IMAGE <= side <= LARGEST_IMAGE for side in config.image_size or ())
+    wanted = f"two numbers from {SMALLEST_IMAGE} to {LARGEST_IMAGE}"
+    _require(good, "image_size", config.image_size, wanted)
     if config.name is not None:
-        plain = config.name not in ("", ".", "..") and not set(config.name) & set("/\\\0")
-        _require(plain, "name", config.name, "the name of one folder")
+        plain = config.name not in ("", ".", "..") and not set(config.name) & set("/\\")
+        short = len(config.name.encode()) <= LONGEST_NAME
+        wanted = f"the name of one folder, at most {LONGEST_NAME} bytes"
+        _require(plain and short, "name", config.name, wanted)
+
+
+def _require_range(config: Config, field: str, least: int, most: float) -> None:
+    value = getattr(config, field)
+    _require(least <= value <= most, field, value, f"{least} to {most}")
 
 
 def _require(good: bool, field: str, value: Any, wanted: str) -> None:
     if not good:
-        raise UserError(f"--{field.replace('_', '-')} is {value!r}, expected {wanted}")
+        shown = repr(value)
+        shown = shown if len(shown) <= 100 else f"{shown[:100]}..."
+        raise UserError(f"--{field.replace('_', '-')} is {shown}, expected {wanted}")
 
 
 def make_model(config: Config, num_classes: int, **fields: Any) -> ResNet:
