@@ -1,0 +1,120 @@
+"""Shapes, parameters and gradients of the nets."""
+
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jax_resnet
+from jax_resnet import ResNet
+from jax_resnet.model import max_pool_2x2
+
+SHORTCUTS = ("zeropad", "conv1x1", "subsample", None)
+COUNTS = {20: 269_722, 32: 464_154, 44: 658_586, 56: 853_018, 110: 1_727_962}
+
+
+def init(model, shape, seed=0):
+    return jax.jit(model.init)(jax.random.key(seed), jnp.zeros(shape))
+
+
+@pytest.mark.parametrize("depth", COUNTS)
+@pytest.mark.parametrize("shortcut", SHORTCUTS)
+def test_parameter_counts(depth, shortcut):
+    model = getattr(jax_resnet, f"resnet{depth}")(shortcut=shortcut)
+    shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
+    count = sum(leaf.size for leaf in jax.tree.leaves(shapes["params"]))
+    assert count == COUNTS[depth] + (2_752 if shortcut == "conv1x1" else 0)
+
+
+@pytest.mark.parametrize("shortcut", SHORTCUTS)
+@pytest.mark.parametrize("size", [(4, 4, 1), (5, 7, 3), (32, 32, 3), (17, 33, 4)])
+def test_any_image_of_at_least_4x4(shortcut, size):
+    model = ResNet(8, 7, shortcut)
+    variables = init(model, (2, *size))
+    logits = model.apply(variables, jnp.ones((2, *size)))
+    assert logits.shape == (2, 7)
+    assert jnp.isfinite(logits).all()
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 8, 3), (8, 8, 3)])
+def test_smaller_images_are_refused(shape):
+    with pytest.raises(ValueError, match=r"expected NHWC of at least 4x4"):
+        ResNet(8).init(jax.random.key(0), jnp.zeros(shape))
+
+
+@pytest.mark.parametrize(("depth", "near"), [(21, "20 or 26"), (2, "8"), (-4, "8")])
+def test_other_depths_are_refused(depth, near):
+    with pytest.raises(ValueError, match=rf"depth is {depth}, .*: {near}, say"):
+        ResNet(depth)
+
+
+def test_another_shortcut_is_refused():
+    with pytest.raises(ValueError, match="shortcut is 'identity'"):
+        ResNet(8, shortcut="identity")
+
+
+def test_initialisation_is_he_normal_and_not_truncated():
+    params = init(ResNet(20), (1, 8, 8, 3))["params"]
+    kernel = np.asarray(params["stage3"]["block2"]["conv1"]["kernel"])
+    std = (2 / (9 * 64)) ** 0.5
+    assert kernel.std() == pytest.approx(std, rel=0.02)
+    assert abs(kernel).max() > 3 * std, "a truncated normal ends at two deviations"
+    norm, head = params["stage3"]["block2"]["norm1"], params["head"]
+    assert (norm["scale"] == 1).all()
+    assert (norm["bias"] == 0).all()
+    assert abs(head["kernel"]).max() <= 1 / 8
+    assert head["kernel"].std() == pytest.approx(1 / 8 / 3**0.5, rel=0.1)
+    assert 0 < abs(head["bias"]).max() <= 1 / 8
+
+
+@pytest.mark.parametrize("shortcut", SHORTCUTS)
+def test_every_parameter_has_a_gradient(shortcut):
+    model = ResNet(14, 10, shortcut)
+    variables = init(model, (4, 8, 8, 3))
+    x = jax.random.normal(jax.random.key(1), (4, 8, 8, 3))
+
+    def loss(params):
+        logits, _ = model.apply(variables | {"params": params}, x, True, mutable=["batch_stats"])
+        return (logits**2).sum()
+
+    for path, grad in jax.tree.leaves_with_path(jax.grad(loss)(variables["params"])):
+        assert jnp.isfinite(grad).all(), path
+        assert abs(grad).max() > 0, f"no gradient reaches {jax.tree_util.keystr(path)}"
+
+
+def test_shortcuts_by_hand():
+    x = jnp.arange(2 * 3 * 4 * 1, dtype=jnp.float32).reshape(2, 3, 4, 1)
+    pooled = max_pool_2x2(x)
+    assert pooled.shape == (2, 2, 2, 1), "an odd size rounds up, as the strided convolution does"
+    np.testing.assert_array_equal(pooled[0, :, :, 0], [[5, 7], [9, 11]])
+
+
+def test_forward_mode_and_vmap_of_the_plain_convolution():
+    model = ResNet(8)
+    variables = init(model, (1, 8, 8, 3))
+    x = jax.random.normal(jax.random.key(1), (3, 2, 8, 8, 3))
+    logits = jax.vmap(lambda each: model.apply(variables, each))(x)
+    np.testing.assert_allclose(logits[1], model.apply(variables, x[1]), atol=1e-5)
+    _, tangent = jax.jvp(lambda each: model.apply(variables, each), (x[0],), (x[1],))
+    assert jnp.isfinite(tangent).all()
+
+
+def test_bfloat16_computes_in_it_but_keeps_float32():
+    model = ResNet(8, dtype=jnp.bfloat16)
+    variables = init(model, (2, 8, 8, 3))
+    assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
+    x = jax.random.normal(jax.random.key(1), (2, 8, 8, 3))
+    logits = model.apply(variables, x)
+    exact = ResNet(8).apply(variables, x)
+    assert logits.dtype == jnp.float32
+    assert 0 < abs(logits - exact).max() < 0.05
+
+
+def test_import_brings_no_training_libraries():
+    heavy = ["tensorflow", "tensorflow_datasets", "matplotlib", "orbax.checkpoint", "sklearn"]
+    code = f"import sys, jax_resnet; print([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,173 @@
+"""Whole runs on digits, through the command line and through `train`."""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jax_resnet import Classifier
+from jax_resnet.config import Config
+from jax_resnet.errors import UserError
+from jax_resnet.trainer import train
+
+SCRIPT = Path(__file__).parents[1] / "scripts" / "train.py"
+TIMING = {"images_per_second"}
+
+
+def command(tmp_path, *flags):
+    small = ["--dataset", "digits", "--depth", "8", "--batch-size", "64", "--runs-dir", tmp_path]
+    return [sys.executable, SCRIPT, *map(str, small), *flags]
+
+
+def call(tmp_path, *flags):
+    return subprocess.run(command(tmp_path, *flags), capture_output=True, text=True, check=False)
+
+
+def records(folder):
+    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    return [{k: v for k, v in json.loads(line).items() if k not in TIMING} for line in lines]
+
+
+def assert_same_run(one, other):
+    assert records(one) == records(other)
+    assert (one / "result.json").read_text() == (other / "result.json").read_text()
+    ours, theirs = (Classifier.load(folder / "classifier.safetensors") for folder in (one, other))
+    images = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 1), np.uint8)
+    np.testing.assert_array_equal(ours(images), theirs(images))
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """An uninterrupted run of 60 steps by the command line."""
+    folder = tmp_path_factory.mktemp("runs")
+    done = call(folder, "--steps", "60", "--name", "whole")
+    assert done.returncode == 0, done.stderr
+    return folder, done
+
+
+def test_a_run_leaves_its_files_and_says_how_it_ended(whole):
+    folder, done = whole
+    run = folder / "whole"
+    files = {path.name for path in run.iterdir()}
+    assert files >= {"config.json", "metrics.jsonl", "checkpoints", "curves.png", "result.json"}
+    assert (run / "curves.png").read_bytes().startswith(b"\x89PNG")
+    result = json.loads((run / "result.json").read_text())
+    assert result["last"]["count"] == result["best"]["count"] == 360
+    assert result["last"]["step"] == 60
+    assert f"({result['last']['correct']} of 360)" in done.stdout
+    assert result["best"]["accuracy"] > 0.9, "60 steps are enough for 90 %"
+    steps = [record["step"] for record in records(run)]
+    assert steps == sorted(set(steps))
+    assert steps[-1] == 60
+    best = max(records(run), key=lambda record: record["validation_accuracy"])
+    chosen = next(r for r in records(run) if r["step"] == result["best"]["step"])
+    assert chosen["validation_accuracy"] == best["validation_accuracy"]
+    assert "1 x cpu" in done.stderr
+
+
+def test_a_run_that_exists_is_not_overwritten(whole):
+    folder, _ = whole
+    before = {path: path.read_bytes() for path in (folder / "whole").glob("*.json*")}
+    done = call(folder, "--steps", "60", "--name", "whole")
+    assert done.returncode == 2
+    assert "holds a run already" in done.stderr
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_resume_refuses_changed_hyper_parameters(whole):
+    folder, _ = whole
+    done = call(folder, "--steps", "60", "--name", "whole", "--resume", "--learning-rate", "0.2")
+    assert done.returncode == 2
+    assert "--learning-rate was 0.1, is 0.2" in done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_a_stopped_run_goes_on_to_the_same_bits(whole, tmp_path, number):
+    folder, _ = whole
+    flags = ("--steps", "60", "--name", "stopped", "--resume")
+    process = subprocess.Popen(
+        command(tmp_path, *flags), stderr=subprocess.PIPE, text=True, bufsize=1
+    )
+    for line in process.stderr:
+        if line.startswith("step     36/"):
+            break
+    time.sleep(0.05)
+    process.send_signal(number)
+    rest = process.stderr.read()
+    expected = -number if number == signal.SIGKILL else 128 + number
+    assert process.wait(30) == expected, rest
+    if number != signal.SIGKILL:
+        assert "--resume" in rest
+    done = call(tmp_path, *flags)
+    assert done.returncode == 0, done.stderr
+    assert "resuming" in done.stderr
+    assert_same_run(tmp_path / "stopped", folder / "whole")
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--depth", "21"], "--depth is 21, expected 6n + 2 with n >= 1: 20 or 26, say"),
+        (["--model", "cnn", "--shortcut", "zeropad"], "--shortcut is 'zeropad'"),
+        (["--batch-size", "5000"], "--batch-size 5000 is larger than the data"),
+        (["--learning-rate", "-1"], "--learning-rate is -1"),
+        (["--learning-rate", "nan"], "--learning-rate is nan"),
+        (["--dataset", "imagenet"], "imagenet"),
+        (["--name", "a/b"], "--name is 'a/b'"),
+    ],
+)
+def test_bad_values_are_refused_and_leave_no_folder(tmp_path, flags, words):
+    done = call(tmp_path / "runs", *flags)
+    assert done.returncode == 2, done.stderr
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+def test_without_validation_there_is_no_best(tmp_path):
+    config = Config(
+        dataset="digits", depth=8, steps=6, val_fraction=0, runs_dir=tmp_path, name="all"
+    )
+    result = train(config)
+    assert result.keys() == {"last"}
+    assert "validation_loss" not in records(tmp_path / "all")[0]
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
+    config = Config(
+        dataset="digits", depth=8, steps=40, learning_rate=1e30, runs_dir=tmp_path, name="nan"
+    )
+    with pytest.raises(UserError, match=r"the loss is not finite at step \d+, learning rate 1e\+30"):
+        train(config)
+
+
+def test_same_seed_same_bits_other_seed_other_bits(tmp_path):
+    config = Config(dataset="digits", depth=8, steps=12, runs_dir=tmp_path, name="a")
+    train(config)
+    train(dataclasses.replace(config, name="b"))
+    assert_same_run(tmp_path / "a", tmp_path / "b")
+    train(dataclasses.replace(config, name="c", seed=1))
+    assert records(tmp_path / "c") != records(tmp_path / "a")
+
+
+@pytest.mark.skipif(
+    not (Path(__file__).parents[2] / "shared" / "tensorflow_datasets").is_dir(),
+    reason="no CIFAR-10 on this machine",
+)
+def test_real_cifar10_trains(tmp_path):
+    data_dir = Path(__file__).parents[2] / "shared" / "tensorflow_datasets"
+    flags = ["--dataset", "cifar10", "--data-dir", data_dir, "--steps", "3", "--name", "cifar"]
+    environment = os.environ | {"TFDS_DATA_DIR": str(tmp_path / "none")}
+    done = subprocess.run(
+        command(tmp_path, *map(str, flags)), capture_output=True, text=True, env=environment, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "40000 training, 10000 validation, 10000 test images" in done.stderr
+    assert json.loads((tmp_path / "cifar" / "result.json").read_text())["last"]["count"] == 10_000
