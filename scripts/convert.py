@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import tyro
 
@@ -16,10 +16,10 @@ from jax_resnet.errors import UserError
 class Convert:
     """Turn PyTorch's weights into a Classifier file, or a Classifier into PyTorch's weights."""
 
-    source: tyro.conf.Positional[Path]
+    source: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="SOURCE")]
     """A state dict (.npz, .safetensors; .pt, .pth, .th where PyTorch is installed); or, for the
     way back, a run's folder or a Classifier file."""
-    out: tyro.conf.Positional[Path]
+    out: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="OUT")]
     """The new file; for the way back its suffix says the format."""
     shortcut: Literal["auto", "zeropad", "conv1x1", "subsample", "none"] = "auto"
     """What the weights alone can't tell; auto is what the names suggest."""
