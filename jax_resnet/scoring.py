@@ -1,20 +1,18 @@
 """A model and the images it is scored on, from what a command is told."""
 
-import dataclasses
 import os
 from pathlib import Path
 from typing import Any, Literal
 
-import jax
 import jax.numpy as jnp
 
 from jax_resnet.classifier import Classifier
 from jax_resnet.config import Config
+from jax_resnet.config_file import read_config
 from jax_resnet.data import Dataset
 from jax_resnet.errors import UserError
 from jax_resnet.evaluation import evaluate, to_device
 from jax_resnet.find import load_classifier
-from jax_resnet.runs import read_json
 from jax_resnet.trainer import load_dataset
 
 SplitName = Literal["test", "validation", "train"]
@@ -57,28 +55,22 @@ def score(
     if precision == "bf16":
         classifier = classifier.replace(model=classifier.model.clone(dtype=jnp.bfloat16))
     matmul = "float32" if precision == "float32" else "default"
-    with jax.default_matmul_precision(matmul):
-        return {"split": split} | evaluate(classifier, to_device(images), precision=matmul)
+    return {"split": split} | evaluate(classifier, to_device(images), precision=matmul)
 
 
 def run_config(folder: Path, given: dict[str, Any]) -> Config:
     """The `Config` in a run's folder, told where the data lies now."""
-    saved = read_json(folder / "config.json")
-    fields = {field.name for field in dataclasses.fields(Config)}
-    values: dict[str, Any] = {
-        k: tuple(v) if isinstance(v, list) else v for k, v in saved.items() if k in fields
-    }
+    try:
+        values = read_config(folder / "config.json")
+    except UserError as error:
+        raise UserError(str(error).removeprefix("--config ")) from error
     for name, value in given.items():
         if name != "data_dir" and values.get(name) != value:
             raise UserError(
                 f"--{name.replace('_', '-')} is {value!r}, but {folder} was trained with "
                 f"{values.get(name)!r}: leave the flag out"
             )
-    values |= given
-    for name in ("data_dir", "runs_dir"):
-        if values.get(name) is not None:
-            values[name] = Path(values[name])
-    return Config(**values)
+    return Config(**values | given)
 
 
 def file_config(classifier: Classifier, given: dict[str, Any]) -> Config:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from jax_resnet.cli import main
+from jax_resnet.cli import main, parse
 from jax_resnet.convert import FamilyName, convert_from_torch, convert_to_torch, is_classifier
 from jax_resnet.errors import UserError
 
@@ -34,7 +34,7 @@ class Convert:
 
 
 def command(arguments: Sequence[str]) -> None:
-    flags = tyro.cli(Convert, args=arguments)
+    flags = parse(Convert, arguments)
     if is_classifier(flags.source):
         if flags.shortcut != "auto" or flags.mean or flags.std or flags.class_names:
             raise UserError(

@@ -8,14 +8,14 @@ from typing import Annotated, Literal
 
 import tyro
 
-from jax_resnet.cli import main
+from jax_resnet.cli import main, parse
 
 
 @dataclass(frozen=True)
 class Evaluate:
     """Count a model's right answers on the test, validation or training images."""
 
-    model: tyro.conf.Positional[Path]
+    model: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="MODEL")]
     """A run's folder, or a Classifier file."""
     split: Literal["test", "validation", "train"] = "test"
     """Which images; those of validation are known for a run's folder only."""
@@ -32,7 +32,7 @@ class Evaluate:
 
 
 def command(arguments: Sequence[str]) -> None:
-    flags = tyro.cli(Evaluate, args=arguments)
+    flags = parse(Evaluate, arguments)
     from jax_resnet.scoring import score
 
     result = score(

@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
-from jax_resnet.cli import main
+from jax_resnet.cli import main, parse
 from jax_resnet.errors import UserError
 from jax_resnet.export import PLATFORMS, export_classifier
 from jax_resnet.find import load_classifier
@@ -17,9 +18,9 @@ from jax_resnet.output import new_file
 class Export:
     """Write a model with jax.export: uint8 NHWC images in, float32 logits out, any batch size."""
 
-    model: tyro.conf.Positional[Path]
+    model: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="MODEL")]
     """A run's folder, or a Classifier file."""
-    out: tyro.conf.Positional[Path]
+    out: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="OUT")]
     """The new file."""
     height: int = 32
     """Of the images, in pixels."""
@@ -28,7 +29,7 @@ class Export:
 
 
 def command(arguments: Sequence[str]) -> None:
-    flags = tyro.cli(Export, args=arguments)
+    flags = parse(Export, arguments)
     classifier = load_classifier(flags.model)
     try:
         content = export_classifier(classifier, flags.height, flags.width)
