@@ -6,7 +6,7 @@ and every image is seen once an epoch; a batch may end one epoch and begin the n
 Nothing has to be saved to go on with the stream at any step.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -18,17 +18,17 @@ PadMode = Literal["black", "mean", "reflect"]
 Flip = Literal["none", "random", "alternating"]
 
 
-def epoch_of(step: Array | int, count: int, batch_size: int) -> Array | int:
-    """The epoch in which batch `step` begins."""
+def epoch_of(step: Any, count: int, batch_size: int) -> Any:
+    """The epoch in which batch `step` begins; ints, or arrays inside `jit`."""
     return step * batch_size // count
 
 
-def epoch_start(epoch: Array | int, count: int, batch_size: int) -> Array | int:
+def epoch_start(epoch: Any, count: int, batch_size: int) -> Any:
     """The first step whose batch begins in `epoch`."""
     return -(-epoch * count // batch_size)
 
 
-def epoch_orders(key: Key[Array, ""], step: Array, count: int, batch_size: int) -> Int[Array, "n"]:
+def epoch_orders(key: Key[Array, ""], step: Array, count: int, batch_size: int) -> Int[Array, " n"]:
     """The stream's `2 * count` indices from the beginning of `step`'s epoch.
 
     They hold for every step of the epoch: sorting is too slow to be done at every step.
@@ -39,7 +39,7 @@ def epoch_orders(key: Key[Array, ""], step: Array, count: int, batch_size: int) 
     )
 
 
-def batch_indices(orders: Int[Array, "n"], step: Array, batch_size: int) -> Int[Array, "b"]:
+def batch_indices(orders: Int[Array, " n"], step: Array, batch_size: int) -> Int[Array, " b"]:
     """Which images batch `step` holds; `orders` are those of its epoch."""
     count = len(orders) // 2
     start = step * batch_size - epoch_of(step, count, batch_size) * count
@@ -48,7 +48,7 @@ def batch_indices(orders: Int[Array, "n"], step: Array, batch_size: int) -> Int[
 
 def augment(
     images: UInt8[Array, "b h w c"],
-    parity: Int[Array, "b"],
+    parity: Int[Array, " b"],
     key: Key[Array, ""],
     mean: Array,
     std: Array,
@@ -77,7 +77,9 @@ def augment(
         x = normalize(crop(images, crop_key, pad, mode), mean, std)
     if flip == "none":
         return x
-    mirrored = parity == 1 if flip == "alternating" else jax.random.bernoulli(flip_key, 0.5, parity.shape)
+    mirrored = (
+        parity == 1 if flip == "alternating" else jax.random.bernoulli(flip_key, 0.5, parity.shape)
+    )
     return jnp.where(mirrored[:, None, None, None], x[:, :, ::-1], x)
 
 
@@ -88,9 +90,11 @@ def crop(x: Array, key: Key[Array, ""], pad: int, mode: str) -> Array:
     n, *shape = x.shape
     padded = jnp.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)), mode=mode)
     offsets = jax.random.randint(key, (n, 2), 0, 2 * pad + 1)
-    return jax.vmap(lambda image, at: jax.lax.dynamic_slice(image, (at[0], at[1], 0), shape))(padded, offsets)
+    return jax.vmap(lambda image, at: jax.lax.dynamic_slice(image, (at[0], at[1], 0), shape))(
+        padded, offsets
+    )
 
 
-def flip_parity(key: Key[Array, ""], indices: Int[Array, "b"], epoch: Array, count: int) -> Array:
+def flip_parity(key: Key[Array, ""], indices: Int[Array, " b"], epoch: Array, count: int) -> Array:
     """0 or 1 for each image: random in the first epoch, the other in every second one."""
     return (jax.random.bernoulli(key, 0.5, (count,))[indices] + epoch) % 2

@@ -54,7 +54,8 @@ class Classifier(struct.PyTreeNode):
             raise TypeError(f"images are {images.dtype}, expected uint8 pixels in [0, 255]")
         with jax.default_matmul_precision(precision):
             x = normalize(jnp.asarray(images), self.mean, self.std)
-            return self.model.apply(self.variables, x).astype(jnp.float32)
+            logits: Any = self.model.apply(self.variables, x)
+            return logits.astype(jnp.float32)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes one safetensors file; an existing one is replaced in one piece."""

@@ -1,12 +1,13 @@
 """Loss and accuracy of a `Classifier`, every image counted once."""
 
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int, UInt8
+from flax import struct
+from jaxtyping import Array
 
 from jax_resnet.classifier import Classifier
 from jax_resnet.data.dataset import Split
@@ -15,12 +16,12 @@ from jax_resnet.training import eval_step
 BATCH_SIZE = 500
 
 
-class Padded(NamedTuple):
-    """A split in device memory, filled up to whole batches."""
+class Padded(struct.PyTreeNode):
+    """A split in device memory, filled up to whole batches; `count` images are its own."""
 
-    images: UInt8[Array, "padded h w c"]
-    labels: Int[Array, "padded"]
-    count: Array
+    images: Any  # uint8 (padded, height, width, channels)
+    labels: Any  # int32 (padded,)
+    count: Any  # int32
 
 
 def to_device(split: Split, batch_size: int = BATCH_SIZE, sharding: Any = None) -> Padded:

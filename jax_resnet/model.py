@@ -1,4 +1,4 @@
-"""The CIFAR-10 residual networks of He et al. (2015), section 4.2, and the same nets without shortcuts.
+"""The CIFAR-10 residual nets of He et al. (2015), section 4.2, and the same without shortcuts.
 
     layer      output        channels   what it is
     stem       height        16         3x3 convolution
@@ -34,9 +34,7 @@ def max_pool_2x2(x: Array) -> Array:
     Written as a reshape because the gradient of a windowed maximum is several times slower on CPU.
     """
     n, height, width, channels = x.shape
-    x = jnp.pad(
-        x, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), constant_values=-jnp.inf
-    )
+    x = jnp.pad(x, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), constant_values=-jnp.inf)
     return x.reshape(n, (height + 1) // 2, 2, (width + 1) // 2, 2, channels).max(axis=(2, 4))
 
 
@@ -59,8 +57,8 @@ class Block(nn.Module):
     channels: int
     stride: int
     shortcut: Shortcut | None
-    conv: Callable[..., nn.Module]
-    norm: Callable[..., nn.Module]
+    conv: Callable[..., Any]
+    norm: Callable[..., Any]
 
     @nn.compact
     def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n h2 w2 c2"]:
@@ -89,7 +87,7 @@ class Stage(nn.Module):
     blocks: int
     channels: int
     stride: int
-    block: Callable[..., nn.Module]
+    block: Callable[..., Any]
 
     @nn.compact
     def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n h2 w2 c2"]:
@@ -146,7 +144,7 @@ class ResNet(nn.Module):
                 f"{SMALLEST_IMAGE}x{SMALLEST_IMAGE} pixels"
             )
         dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        conv = partial(
+        conv: Callable[..., Any] = partial(
             nn.Conv,
             use_bias=False,
             padding=1,  # not "SAME", which pads a strided convolution on one side only

@@ -78,9 +78,11 @@ HWIO = MuonDimensionNumbers((0, 1, 2), 3)
 
 
 def optimizer_of_each(params: Any) -> Any:
-    """"muon" for the kernels of the stages' convolutions, "sgd" for everything else."""
+    """ "muon" for the kernels of the stages' convolutions, "sgd" for everything else."""
     return traverse_util.path_aware_map(
-        lambda path, _: "muon" if path[0].startswith("stage") and path[-1] == "kernel" else "sgd",
+        lambda path, _: (
+            "muon" if str(path[0]).startswith("stage") and path[-1] == "kernel" else "sgd"
+        ),
         params,
     )
 

@@ -96,7 +96,7 @@ class Run:
         _replace(self.metrics_file, "".join(kept))
 
     def checkpoints(self) -> ocp.CheckpointManager:
-        """Keeps the last checkpoint, and the best by validation accuracy; neither ousts the other."""
+        """Keeps the last checkpoint and the best on validation; neither pushes the other out."""
         options = ocp.CheckpointManagerOptions(
             preservation_policy=AnyPreservationPolicy(
                 [

@@ -69,13 +69,14 @@ def make_programs(
 
     def one_step(state: TrainState, totals: Metrics, data: Any, orders: Array) -> Any:
         images, labels, mean, std = data
-        indices = batches.batch_indices(orders, state.step, size)
+        now = jnp.asarray(state.step)
+        indices = batches.batch_indices(orders, now, size)
         indices = jax.lax.with_sharding_constraint(indices, split)
-        epoch = batches.epoch_of(state.step, count, size)
+        epoch = batches.epoch_of(now, count, size)
         x = batches.augment(
             images[indices],
             batches.flip_parity(key, indices, epoch, count),
-            jax.random.fold_in(key, state.step),
+            jax.random.fold_in(key, now),
             mean,
             std,
             pad=round(config.pad * min(images.shape[1:3]) / 32),
@@ -84,7 +85,7 @@ def make_programs(
         )
         with jax.default_matmul_precision(PRECISIONS[config.precision]):
             new_state, metrics = train_step(state, x, labels[indices])
-        return new_state, _add(totals, metrics, state.step)
+        return new_state, _add(totals, metrics, now)
 
     def many_steps(state: TrainState, totals: Metrics, data: Any, orders: Array) -> Any:
         stop = steps_until(state.step)

@@ -176,7 +176,7 @@ def fit(job: Job, state: TrainState, totals: Metrics) -> TrainState:
     step = int(state.step)
     with Progress(config, step) as progress, stop_signals() as signals:
         while step < config.steps:
-            orders = job.programs.orders(state.step)
+            orders = job.programs.orders(jnp.asarray(state.step))
             epoch = batches.epoch_of(step, count, config.batch_size)
             end = batches.epoch_start(epoch + 1, count, config.batch_size)
             end, started, first = min(int(end), config.steps), time.monotonic(), step

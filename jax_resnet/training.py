@@ -43,7 +43,7 @@ class TrainState(train_state.TrainState):
 
 
 def train_step(
-    state: TrainState, images: Float[Array, "n h w c"], labels: Int[Array, "n"]
+    state: TrainState, images: Float[Array, "n h w c"], labels: Int[Array, " n"]
 ) -> tuple[TrainState, Metrics]:
     """One step down the gradient of the mean cross-entropy.
 
@@ -74,7 +74,7 @@ def train_step(
 
 
 def eval_step(
-    logits: Float[Array, "n classes"], labels: Int[Array, "n"], mask: Bool[Array, "n"]
+    logits: Float[Array, "n classes"], labels: Int[Array, " n"], mask: Bool[Array, " n"]
 ) -> Metrics:
     """Sums over the images that `mask` admits: `count`, `correct`, and `loss`."""
     return {
@@ -85,8 +85,10 @@ def eval_step(
 
 
 def cross_entropy(
-    logits: Float[Array, "n classes"], labels: Int[Array, "n"], smoothing: float = 0.0
-) -> Float[Array, "n"]:
+    logits: Float[Array, "n classes"], labels: Int[Array, " n"], smoothing: float = 0.0
+) -> Float[Array, " n"]:
     """Cross-entropy of each image; `smoothing` of each target is spread over all classes."""
-    targets = optax.smooth_labels(jax.nn.one_hot(labels, logits.shape[-1], dtype=logits.dtype), smoothing)
+    targets = optax.smooth_labels(
+        jax.nn.one_hot(labels, logits.shape[-1], dtype=logits.dtype), smoothing
+    )
     return optax.softmax_cross_entropy(logits, targets)

@@ -6,8 +6,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jax_resnet.batches import augment, batch_indices, crop, epoch_of, epoch_orders, epoch_start
-from jax_resnet.batches import flip_parity
+from jax_resnet.batches import (
+    augment,
+    batch_indices,
+    crop,
+    epoch_of,
+    epoch_orders,
+    epoch_start,
+    flip_parity,
+)
 
 KEY = jax.random.key(3)
 COUNT, SIZE = 23, 4

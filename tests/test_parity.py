@@ -75,7 +75,9 @@ def assert_close(ours, theirs, *, median, largest):
 
 def test_logits_of_the_first_batch_in_train_mode(trajectory):
     recorded, classifier, first, _, images, *_ = trajectory
-    logits, _ = classifier.model.apply(variables(first), images[0], train=True, mutable=["batch_stats"])
+    logits, _ = classifier.model.apply(
+        variables(first), images[0], train=True, mutable=["batch_stats"]
+    )
     gap = np.abs(logits - recorded["train_logits_step0"]).max()
     assert gap < 2e-5, f"logits differ by up to {gap}"
 
@@ -84,7 +86,9 @@ def test_every_gradient_of_the_first_step(trajectory):
     """Read from our optimizer: PyTorch's momentum after one step is the gradient with decay."""
     recorded, classifier, first, _, images, labels, *_ = trajectory
     after, _ = jax.jit(train_step)(first, images[0], labels[0])
-    traces = [leaf for leaf in jax.tree.leaves(after.opt_state, is_leaf=is_params) if is_params(leaf)]
+    traces = [
+        leaf for leaf in jax.tree.leaves(after.opt_state, is_leaf=is_params) if is_params(leaf)
+    ]
     assert len(traces) == 1
     grads = jax.tree.map(lambda trace, p: trace - 1e-4 * p, traces[0], first.params)
     ours = to_torch({"params": grads, "batch_stats": first.batch_stats}, classifier.model)

@@ -144,7 +144,9 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
     config = Config(
         dataset="digits", depth=8, steps=40, learning_rate=1e30, runs_dir=tmp_path, name="nan"
     )
-    with pytest.raises(UserError, match=r"the loss is not finite at step \d+, learning rate 1e\+30"):
+    with pytest.raises(
+        UserError, match=r"the loss is not finite at step \d+, learning rate 1e\+30"
+    ):
         train(config)
 
 
@@ -166,7 +168,11 @@ def test_real_cifar10_trains(tmp_path):
     flags = ["--dataset", "cifar10", "--data-dir", data_dir, "--steps", "3", "--name", "cifar"]
     environment = os.environ | {"TFDS_DATA_DIR": str(tmp_path / "none")}
     done = subprocess.run(
-        command(tmp_path, *map(str, flags)), capture_output=True, text=True, env=environment, check=False
+        command(tmp_path, *map(str, flags)),
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     assert "40000 training, 10000 validation, 10000 test images" in done.stderr

@@ -87,7 +87,9 @@ def run(config, count, single_steps):
     programs = make_programs(config, count, False, make_mesh(), single_steps)
     images, labels = DIGITS.train.images[:count], DIGITS.train.labels[:count]
     state = jax.device_put(fresh(config), jax.sharding.NamedSharding(make_mesh(), jax.P()))
-    data = jax.device_put((images, labels, np.float32([0.3]), np.float32([0.4])), state.step.sharding)
+    data = jax.device_put(
+        (images, labels, np.float32([0.3]), np.float32([0.4])), state.step.sharding
+    )
     totals, step = programs.zeros(), 0
     while step < config.steps:
         if step * config.batch_size % count < config.batch_size:
