@@ -1,0 +1,201 @@
+"""`predict`, and scripts/predict.py on files of all kinds."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+
+from jax_resnet import Classifier, ResNet
+from jax_resnet.errors import UserError
+from jax_resnet.predict import input_shape, predict
+
+SCRIPT = Path(__file__).parent.parent / "scripts" / "predict.py"
+
+
+def make_classifier(mean_shape=(3,), channels=3, names=("cat", "dog", "ü $x$", "frog")):
+    model = ResNet(8, len(names), "zeropad")
+    variables = model.init(jax.random.key(0), jnp.zeros((1, 8, 8, channels)))
+    return Classifier(variables, jnp.full(mean_shape, 0.4), jnp.full(channels, 0.2), model, names)
+
+
+@pytest.fixture(scope="module")
+def classifier():
+    return make_classifier()
+
+
+@pytest.fixture(scope="module")
+def images():
+    return np.random.default_rng(0).integers(0, 256, (7, 8, 8, 3), np.uint8)
+
+
+@pytest.fixture(scope="module")
+def command():
+    spec = importlib.util.spec_from_file_location("predict_script", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where dataclasses look for a module's types
+    spec.loader.exec_module(module)
+    return module.command
+
+
+@pytest.fixture
+def folder(tmp_path, classifier, images):
+    """A model, and a folder of pictures as a file manager might leave it."""
+    classifier.save(tmp_path / "model.safetensors")
+    pictures = tmp_path / "my pictures"
+    (pictures / "subfolder").mkdir(parents=True)
+    (pictures / ".hidden").write_text("")
+    for index, image in enumerate(images):
+        Image.fromarray(image).save(pictures / f"{index}.png")
+    return tmp_path
+
+
+def softmax(logits):
+    powers = np.exp(logits - logits.max(1, keepdims=True))
+    return powers / powers.sum(1, keepdims=True)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 7, 100])
+def test_probabilities_are_the_softmax_of_the_logits_whatever_the_batch(
+    classifier, images, batch_size
+):
+    found = predict(classifier, images, batch_size)
+    assert (found.dtype, found.shape) == (np.float32, (7, 4))
+    np.testing.assert_allclose(found, softmax(np.asarray(classifier(images))), atol=1e-5)
+
+
+def test_all_batches_share_one_program(classifier, images):
+    predict(classifier, images[:3], 3)
+    with jax.no_tracing():
+        predict(classifier, images, 3)
+
+
+def test_no_images_have_no_probabilities(classifier, images):
+    assert predict(classifier, images[:0]).shape == (0, 4)
+
+
+def test_the_input_is_as_the_mean_and_the_first_kernel_say():
+    assert input_shape(make_classifier()) == (32, 32, 3)
+    assert input_shape(make_classifier(), (8, 12)) == (8, 12, 3)
+    gray = make_classifier(mean_shape=(8, 10, 1), channels=1)
+    assert input_shape(gray) == (8, 10, 1)
+    for classifier, size in ((gray, (8, 8)), (make_classifier(), (3, 8))):
+        with pytest.raises(UserError, match=r"--image-size is . 8, expected"):
+            input_shape(classifier, size)
+
+
+def test_json_has_every_file_of_a_folder_in_order(command, folder, capsys, classifier, images):
+    pictures = folder / "my pictures"
+    model = str(folder / "model.safetensors")
+    command([model, str(pictures / "3.png"), str(pictures), "--json", "--image-size", "8", "8"])
+    result = json.loads(capsys.readouterr().out)
+    order = [3, *range(7)]
+    expected = predict(classifier, images[order])
+    assert result["classes"] == list(classifier.class_names)
+    assert [each["file"] for each in result["images"]] == [
+        str(pictures / f"{i}.png") for i in order
+    ]
+    rows = [each["probabilities"] for each in result["images"]]
+    np.testing.assert_allclose(rows, expected, atol=1e-6)
+    best = [classifier.class_names[i] for i in expected.argmax(1)]
+    assert [each["class"] for each in result["images"]] == best
+
+
+def test_the_table_has_the_three_likeliest_classes(command, folder, capsys, classifier, images):
+    file = folder / "my pictures" / "0.png"
+    command([str(folder / "model.safetensors"), str(file), "--image-size", "8", "8"])
+    (line,) = capsys.readouterr().out.splitlines()
+    row = predict(classifier, images[:1])[0]
+    best = np.argsort(-row)
+    places = [line.index(f"{classifier.class_names[i]:<5} {row[i]:6.1%}") for i in best[:3]]
+    assert line.startswith(str(file))
+    assert places == sorted(places)
+    assert line.count("%") == 3
+
+
+def test_any_size_is_stretched_and_exif_is_obeyed(command, folder, capsys, images):
+    turned = folder / "turned.png"
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned a quarter to the right
+    Image.fromarray(np.rot90(images[2])).save(turned, exif=exif)
+    large = folder / "large.png"
+    Image.fromarray(images[2].repeat(5, 0).repeat(3, 1)).resize((8, 8), 2).save(folder / "s.png")
+    Image.fromarray(images[2].repeat(5, 0).repeat(3, 1)).save(large)
+    files = [str(folder / "my pictures" / "2.png"), str(turned), str(folder / "s.png"), str(large)]
+    model = str(folder / "model.safetensors")
+    command([model, *files, "--json", "--image-size", "8", "8"])
+    plain, rotated, small, stretched = json.loads(capsys.readouterr().out)["images"]
+    assert rotated["probabilities"] == plain["probabilities"]
+    assert stretched["probabilities"] == small["probabilities"]
+    assert stretched["probabilities"] != plain["probabilities"]
+
+
+def test_the_grid_is_a_picture_that_grows_with_the_images(command, folder, capsys):
+    model, pictures = str(folder / "model.safetensors"), folder / "my pictures"
+    command([model, str(pictures), "--grid", str(folder / "a b.png")])
+    command([model, str(pictures), str(pictures), "--grid", str(folder / "two.png")])
+    with Image.open(folder / "a b.png") as one, Image.open(folder / "two.png") as two:
+        assert (one.format, two.format) == ("PNG", "PNG")
+        assert two.height == 2 * one.height
+        assert len(np.unique(np.asarray(one.convert("RGB")).reshape(-1, 3), axis=0)) > 100
+    with pytest.raises(UserError, match="is there already"):
+        command([model, str(pictures), "--grid", str(folder / "two.png")])
+    with pytest.raises(UserError, match="there is no folder"):
+        command([model, str(pictures), "--grid", str(folder / "none" / "a.png")])
+
+
+def test_gray_pictures_for_a_gray_model(command, folder, capsys):
+    make_classifier((8, 8, 1), 1).save(folder / "gray.safetensors")
+    words = [str(folder / "gray.safetensors"), str(folder / "my pictures")]
+    command([*words, "--grid", str(folder / "gray.png"), "--json"])
+    assert len(json.loads(capsys.readouterr().out)["images"]) == 7
+    assert (folder / "gray.png").stat().st_size > 1000
+
+
+def test_all_bad_images_are_listed_at_once_and_nothing_is_written(folder):
+    pictures = folder / "my pictures"
+    (pictures / "empty.png").write_bytes(b"")
+    (pictures / "text.jpg").write_text("no picture")
+    grid = folder / "grid.png"
+    words = [folder / "model.safetensors", pictures, folder / "none.png", "--grid", grid]
+    done = subprocess.run([sys.executable, SCRIPT, *words], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: 3 files are not usable as images:")
+    for name in ("empty.png", "text.jpg", "none.png"):
+        assert name in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not grid.exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["{0}/model.safetensors"], "no image is named|images"),
+        (["{0}/none", "{0}/my pictures"], "none"),
+        (["{0}/my pictures/0.png", "{0}/my pictures"], "Classifier file"),
+        (["{0}/model.safetensors", "{0}/my pictures/subfolder"], "a folder without files"),
+        (["{0}/model.safetensors", ""], "is empty"),
+        (["{0}/model.safetensors", "{0}/my pictures", "--image-size", "0", "9"], "--image-size"),
+        (["{0}/model.safetensors", "{0}/my pictures", "--image-size", "x", "9"], "--image-size"),
+    ],
+)
+def test_bad_usage_is_refused(command, folder, words, message):
+    with pytest.raises(UserError, match=message):
+        command([word.format(folder) for word in words])
+
+
+def test_a_file_name_that_is_no_text_is_printed(command, folder, images, capsys):
+    name = os.fsdecode(os.fsencode(str(folder)) + b"/\xff.png")
+    try:
+        Image.fromarray(images[0]).save(name, format="PNG")
+    except OSError:
+        pytest.skip("the file system takes text only")
+    command([str(folder / "model.safetensors"), name])
+    assert "\\udcff.png" in capsys.readouterr().out.encode().decode()
