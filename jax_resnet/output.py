@@ -18,6 +18,8 @@ def new_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     path = Path(path)
     if path.exists():
         raise UserError(f"{path} is there already, and is not overwritten: name a new file")
+    if not path.parent.is_dir():
+        raise UserError(f"{path} can't be written: there is no folder {path.parent}")
     unfinished = path.with_name(f"{path.name}.part")
     try:
         yield unfinished

@@ -127,6 +127,23 @@ def test_what_is_there_is_not_overwritten(refused, tmp_path):
     assert out.read_text() == "mine"
 
 
+@pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
+def test_a_failed_write_leaves_nothing(refused, call, tmp_path, monkeypatch, suffix):
+    source, model = tmp_path / "in.npz", tmp_path / "model.safetensors"
+    np.savez(source, **state_of())
+    assert call("convert.py", source, model)[0] == 0
+    nowhere = tmp_path / "absent" / "out"
+    for each in (source, model):
+        code, _, stderr = call("convert.py", each, nowhere.with_suffix(suffix))
+        assert (code, "there is no folder" in stderr) == (2, True)
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.replace", full)
+    assert "No space left" in refused(model, tmp_path / f"out{suffix}")
+
+
 def test_refusals_name_the_file_or_the_flag(call, refused, tmp_path):
     good, bad, text = tmp_path / "good.npz", tmp_path / "bad.npz", tmp_path / "text.npz"
     model, out = tmp_path / "model.safetensors", tmp_path / "out.npz"
