@@ -27,8 +27,7 @@ class _Train(Config):
     """Train a CIFAR-10 ResNet. The defaults are the recipe `article`."""
 
     config: Path | None = None
-    """A JSON file that sets flags by their names with underscores, as a run's config.json does:
-    over the recipe's values, under those of the command line."""
+    """A JSON object of flags, such as a run's config.json; the command line's replace them."""
 
     def __post_init__(self) -> None:
         """Nothing is checked before all the flags are known."""
@@ -84,10 +83,12 @@ def _refuse_empty(arguments: Sequence[str]) -> None:
 
 def _shorten(box: str) -> str:
     """What tyro's box says first, in one line, and the flags that it proposes."""
-    box = re.sub(r"\x1b\[[\d;]*m", "", box)
+    box = re.sub(r"\x1b\[[\d;]*m", "", box).partition("│ For full helptext")[0]
     title, *rows = [row.strip("│ ") for row in box.splitlines()] or [""]
     body = itertools.takewhile(lambda row: row and row[0] not in "─╰", rows)
     message = " ".join(body).removeprefix("Error parsing ") or "the flags are not understood"
+    if missing := re.findall(r"^│ {5}(\S+)", box, re.MULTILINE) if "Required" in title else []:
+        message = f"{' and '.join(missing)} must be given"
     if len(message) > _LONGEST_MESSAGE:
         message = message[:_LONGEST_MESSAGE] + "..."
     near = dict.fromkeys(re.findall(r"^│ +(--[\w-]+)", box, re.MULTILINE))

@@ -20,18 +20,19 @@ TOP = 3
 
 @dataclass(frozen=True)
 class Predict:
-    """Tell the classes of image files, and of the files in folders, with their probabilities."""
+    """Tell the classes of image files, with their probabilities.
 
-    model: tyro.conf.Positional[Path]
+    Images are turned as EXIF says, and stretched to the size that the model was trained with.
+    """
+
+    model: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="MODEL")]
     """A run's folder, a Classifier file, or the name of shipped weights."""
-    images: tyro.conf.Positional[tuple[Path, ...]]
-    """Image files of any size, and folders of them (not their subfolders); images are turned as
-    EXIF says, and stretched to the model's size."""
+    images: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="IMAGE...")]
+    """Image files of any size, and folders of them; subfolders are left out."""
     image_size: tuple[int, int] | None = None
-    """Height and width, in pixels, that images are stretched to: the size that the model was
-    trained with; 32 32 by default, where the model does not tell."""
+    """Height and width, in pixels, of the model's training images; its own, or 32 32."""
     as_json: Annotated[bool, tyro.conf.arg(name="json"), tyro.conf.FlagCreatePairsOff] = False
-    """Print one JSON object: classes, and for each image its file, class and probabilities."""
+    """Print one JSON object: classes; and images, each with file, class and probabilities."""
     grid: Path | None = None
     """A new PNG file: the images with their predictions."""
 
