@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -128,7 +129,7 @@ def initial(job: Job, dataset: Dataset, sharding: Any) -> tuple[TrainState, Metr
     if jax.default_backend() == "cpu":
         from jax_resnet.conv import conv_general_dilated
 
-        fields["conv_general_dilated"] = conv_general_dilated
+        fields["conv_general_dilated"] = partial(conv_general_dilated, shards=jax.device_count())
     state = TrainState.init(
         jax.random.fold_in(jax.random.key(job.config.seed), 0),
         make_model(job.config, dataset.num_classes, **fields),

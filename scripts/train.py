@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Sequence
 
+from jax_resnet.allocator import keep_memory
 from jax_resnet.cli import main, parse_config
 
 
@@ -24,4 +25,5 @@ def command(arguments: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
+    keep_memory()
     main(command)
