@@ -158,6 +158,9 @@ def check(config: Config) -> None:
     for name in ("momentum", "muon_momentum", "val_fraction", "label_smoothing"):
         value = getattr(config, name)
         _require(0 <= value < 1, name, value, "0 or more, and less than 1")
+    good = all(0 <= share <= 1 for share in config.split_proportions or ())
+    wanted = "three shares from 0 to 1"
+    _require(good, "split_proportions", config.split_proportions, wanted)
     good = all(SMALLEST_IMAGE <= side <= LARGEST_IMAGE for side in config.image_size or ())
     wanted = f"two numbers from {SMALLEST_IMAGE} to {LARGEST_IMAGE}"
     _require(good, "image_size", config.image_size, wanted)
