@@ -128,10 +128,7 @@ def test_a_file_that_is_not_there_or_a_folder_is_refused(tmp_path):
         ("nonsense", "Unrecognized options: nonsense"),
         ("--image-size 8", "--image-size"),
         ("--image-size 8 1000000000", "--image-size is .*, expected two numbers from 4 to 4096"),
-        (
-            "--split-proportions nan 0 1",
-            r"--split-proportions is \(nan, 0.0, 1.0\), expected three",
-        ),
+        ("--split-proportions nan 0 1", r"--split-proportions is .nan.*, expected three"),
         ("--depth 9", "--depth is 9, expected 6n"),
         ("--depth 1000000004", "--depth is 1000000004, expected 8 to 1202"),
         ("--steps 0", "--steps is 0, expected 1 to 2147483647"),
