@@ -5,6 +5,7 @@ import contextlib
 import dataclasses
 import io
 import itertools
+import logging
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -99,6 +100,7 @@ def _shorten(box: str) -> str:
 
 def main(command: Callable[[Sequence[str]], None]) -> None:
     """Runs a command; what the user can put right ends it with one message and exit code 2."""
+    logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax tells developers, not users
     try:
         command(sys.argv[1:])
     except UserError as error:

@@ -2,15 +2,43 @@
 
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import jax
 from tqdm import tqdm
 
 from jax_resnet.config import Config
+from jax_resnet.data import Dataset
 from jax_resnet.training import Metrics
 
 SECONDS = 10.0  # between two looks at the loss; each look waits for the device
+
+
+def announce(config: Config, dataset: Dataset) -> None:
+    """Says what the run runs on, and on what data."""
+    devices = jax.devices()
+    print(
+        f"{config.run_name}: {len(devices)} x {devices[0].device_kind} ({devices[0].platform}); "
+        f"{config.dataset}: {len(dataset.train)} training, {len(dataset.validation)} validation, "
+        f"{len(dataset.test)} test images",
+        file=sys.stderr,
+    )
+    if unused := unused_accelerators(devices[0].platform):
+        print(
+            f"warning: {', '.join(unused)} is there, but this JAX runs on the CPU: "
+            "see https://docs.jax.dev/en/latest/installation.html",
+            file=sys.stderr,
+        )
+
+
+def unused_accelerators(platform: str, dev: Path = Path("/dev")) -> list[str]:
+    """Device files of GPUs and TPUs that JAX, on `platform`, makes no use of."""
+    if platform != "cpu":
+        return []
+    return sorted(
+        str(each) for kind in ("nvidia[0-9]*", "kfd", "accel*") for each in dev.glob(kind)
+    )
 
 
 class Progress:

@@ -1,10 +1,7 @@
 """The training loop: from a `Config` to a run's folder with its result."""
 
-import signal
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -17,23 +14,16 @@ from jax.sharding import NamedSharding, PartitionSpec
 from jax_resnet import batches
 from jax_resnet.classifier import Classifier
 from jax_resnet.config import Config, make_model
-from jax_resnet.data import Dataset, load, split_validation
+from jax_resnet.data import Dataset, load, split_validation, statistics
 from jax_resnet.errors import UserError
 from jax_resnet.evaluation import Padded, evaluate, to_device
 from jax_resnet.plots import draw_curves
-from jax_resnet.progress import Progress
+from jax_resnet.progress import Progress, announce
 from jax_resnet.recipes import make_optimizer, make_schedule
 from jax_resnet.runs import Run, write_json
+from jax_resnet.signals import Interrupted, stop_signals
 from jax_resnet.stepping import Programs, make_mesh, make_programs
 from jax_resnet.training import Metrics, TrainState
-
-
-class Interrupted(Exception):
-    """A signal came; the run is saved and can be resumed."""
-
-    def __init__(self, number: int) -> None:
-        self.exit_code = 128 + number
-        super().__init__(signal.Signals(number).name)
 
 
 class Job(NamedTuple):
@@ -59,18 +49,6 @@ def load_dataset(config: Config) -> Dataset:
         split_proportions=config.split_proportions,
     )
     return split_validation(dataset, config.val_fraction, config.seed)
-
-
-def statistics(images: np.ndarray, kind: str) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and deviation of uint8 NHWC images scaled to [0, 1]: by channel, or the mean by pixel
-    and no deviation (paper, 4.2)."""
-    counts = [np.bincount(images[..., c].ravel(), minlength=256) for c in range(images.shape[-1])]
-    levels, total = np.arange(256) / 255, images[..., 0].size
-    mean = np.array([count @ levels for count in counts]) / total
-    std = np.sqrt(np.array([count @ levels**2 for count in counts]) / total - mean**2)
-    if kind == "pixel":
-        return images.mean(axis=0, dtype=np.float64) / 255, np.ones_like(std)
-    return mean, np.maximum(std, 1e-3)
 
 
 def train(config: Config) -> dict[str, Any]:
@@ -110,17 +88,6 @@ def train(config: Config) -> dict[str, Any]:
         state, totals = restore(job, *initial(job, dataset, replicated))
         state = fit(job, state, totals)
         return finish(job, state, to_device(dataset.test, sharding=replicated))
-
-
-def announce(config: Config, dataset: Dataset) -> None:
-    """Says what the run runs on, and on what data."""
-    devices = jax.devices()
-    print(
-        f"{config.run_name}: {len(devices)} x {devices[0].device_kind} ({devices[0].platform}); "
-        f"{config.dataset}: {len(dataset.train)} training, {len(dataset.validation)} validation, "
-        f"{len(dataset.test)} test images",
-        file=sys.stderr,
-    )
 
 
 def initial(job: Job, dataset: Dataset, sharding: Any) -> tuple[TrainState, Metrics]:
@@ -253,22 +220,3 @@ def finish(job: Job, state: TrainState, test: Padded) -> dict[str, Any]:
     classifier.save(run.classifier_file)
     write_json(run.result_file, result)
     return result
-
-
-@contextmanager
-def stop_signals() -> Iterator[list[int]]:
-    """A list that the first SIGINT or SIGTERM is put in; a second one ends the process at once."""
-    caught: list[int] = []
-
-    def handle(number: int, _frame: Any) -> None:
-        caught.append(number)
-        for each in old:
-            signal.signal(each, signal.SIG_DFL)
-        print(f"\n{signal.Signals(number).name}: saving a checkpoint", file=sys.stderr)
-
-    old = {each: signal.signal(each, handle) for each in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield caught
-    finally:
-        for number, handler in old.items():
-            signal.signal(number, handler)

@@ -9,7 +9,8 @@ from jax_resnet.cli import main, parse_config
 
 def command(arguments: Sequence[str]) -> None:
     config = parse_config(arguments)
-    from jax_resnet.trainer import Interrupted, train
+    from jax_resnet.signals import Interrupted
+    from jax_resnet.trainer import train
 
     try:
         result = train(config)

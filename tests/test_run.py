@@ -15,6 +15,7 @@ import pytest
 from jax_resnet import Classifier
 from jax_resnet.config import Config
 from jax_resnet.errors import UserError
+from jax_resnet.progress import unused_accelerators
 from jax_resnet.trainer import train
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "train.py"
@@ -177,3 +178,18 @@ def test_real_cifar10_trains(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "40000 training, 10000 validation, 10000 test images" in done.stderr
     assert json.loads((tmp_path / "cifar" / "result.json").read_text())["last"]["count"] == 10_000
+
+
+def test_an_accelerator_that_jax_does_not_use_is_named(tmp_path):
+    for name in ("nvidia0", "nvidiactl", "accel0"):
+        (tmp_path / name).touch()
+    named = [Path(each).name for each in unused_accelerators("cpu", tmp_path)]
+    assert named == ["accel0", "nvidia0"]
+    assert unused_accelerators("gpu", tmp_path) == []
+
+
+@pytest.mark.slow
+def test_digits_reach_97_percent_in_300_steps(tmp_path):
+    config = Config(dataset="digits", depth=8, steps=300, runs_dir=tmp_path, name="digits")
+    result = train(config)
+    assert result["best"]["accuracy"] >= 0.97

@@ -3,10 +3,10 @@
 import os
 from collections.abc import Sequence
 
-from jax_resnet.data.dataset import Dataset, Split, split_validation
+from jax_resnet.data.dataset import Dataset, Split, split_validation, statistics
 from jax_resnet.errors import UserError
 
-__all__ = ["DATASETS", "Dataset", "Split", "load", "split_validation"]
+__all__ = ["DATASETS", "Dataset", "Split", "load", "split_validation", "statistics"]
 
 DATASETS = ("cifar10", "cifar100", "digits", "folder")
 

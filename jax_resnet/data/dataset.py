@@ -107,3 +107,15 @@ def split_validation(dataset: Dataset, fraction: float, seed: int) -> Dataset:
         train=Split(train.images[~moved], train.labels[~moved]),
         validation=Split(train.images[moved], train.labels[moved]),
     )
+
+
+def statistics(images: np.ndarray, kind: str) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and deviation of uint8 NHWC images scaled to [0, 1]: by channel, or the mean by pixel
+    and no deviation (paper, 4.2)."""
+    counts = [np.bincount(images[..., c].ravel(), minlength=256) for c in range(images.shape[-1])]
+    levels, total = np.arange(256) / 255, images[..., 0].size
+    mean = np.array([count @ levels for count in counts]) / total
+    std = np.sqrt(np.array([count @ levels**2 for count in counts]) / total - mean**2)
+    if kind == "pixel":
+        return images.mean(axis=0, dtype=np.float64) / 255, np.ones_like(std)
+    return mean, np.maximum(std, 1e-3)
