@@ -26,7 +26,7 @@ class Predict:
     """
 
     model: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="MODEL")]
-    """A run's folder, a Classifier file, or the name of shipped weights."""
+    """A run's folder, or a Classifier file."""
     images: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="IMAGE...")]
     """Image files of any size, and folders of them; subfolders are left out."""
     image_size: tuple[int, int] | None = None
