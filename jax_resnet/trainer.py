@@ -18,6 +18,7 @@ from jax_resnet.data import Dataset, load, split_validation, statistics
 from jax_resnet.errors import UserError
 from jax_resnet.evaluation import Padded, evaluate, to_device
 from jax_resnet.plots import draw_curves
+from jax_resnet.profiling import Profile
 from jax_resnet.progress import Progress, announce
 from jax_resnet.recipes import make_optimizer, make_schedule
 from jax_resnet.runs import Run, write_json
@@ -142,7 +143,11 @@ def fit(job: Job, state: TrainState, totals: Metrics) -> TrainState:
     """Steps until `config.steps`; a line and a checkpoint at the end of every epoch."""
     config, count = job.config, len(job.data[1])
     step = int(state.step)
-    with Progress(config, step) as progress, stop_signals() as signals:
+    with (
+        Progress(config, step) as progress,
+        Profile(job.run.folder / "profile", config.profile, step) as profile,
+        stop_signals() as signals,
+    ):
         while step < config.steps:
             orders = job.programs.orders(jnp.asarray(state.step))
             epoch = batches.epoch_of(step, count, config.batch_size)
@@ -154,6 +159,7 @@ def fit(job: Job, state: TrainState, totals: Metrics) -> TrainState:
                 step = job.programs.steps_until(step)
                 jax.block_until_ready(before)  # never more than one dispatch ahead
                 progress.update(step, totals)
+                profile.update(step)
             seconds = time.monotonic() - started
             if signals:
                 save(job, state, totals, None)

@@ -1,6 +1,7 @@
 """Whole runs on digits, through the command line and through `train`."""
 
 import dataclasses
+import gzip
 import json
 import os
 import signal
@@ -178,6 +179,16 @@ def test_real_cifar10_trains(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "40000 training, 10000 validation, 10000 test images" in done.stderr
     assert json.loads((tmp_path / "cifar" / "result.json").read_text())["last"]["count"] == 10_000
+
+
+def test_profile_writes_a_trace_that_perfetto_opens(tmp_path):
+    config = Config(
+        dataset="digits", depth=8, steps=9, profile=2, runs_dir=tmp_path, name="profiled"
+    )
+    train(config)
+    (trace,) = (tmp_path / "profiled" / "profile").rglob("perfetto_trace.json.gz")
+    events = json.loads(gzip.decompress(trace.read_bytes()))["traceEvents"]
+    assert any("advance" in str(event) or "one_step" in str(event) for event in events)
 
 
 def test_an_accelerator_that_jax_does_not_use_is_named(tmp_path):

@@ -1,0 +1,33 @@
+"""A trace of some steps, for Perfetto or xprof."""
+
+from pathlib import Path
+
+import jax
+
+SKIPPED = 3  # steps that compile, or are not yet like all others
+
+
+class Profile:
+    """Records `steps` steps after the first few into `folder`; nothing where `steps` is 0."""
+
+    def __init__(self, folder: Path, steps: int, first_step: int) -> None:
+        self.folder = folder
+        self.start = first_step + SKIPPED
+        self.stop = self.start + steps
+        self.is_on = False
+
+    def __enter__(self) -> "Profile":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.is_on:
+            jax.profiler.stop_trace()
+
+    def update(self, step: int) -> None:
+        """Starts or stops as `step` has been dispatched."""
+        if not self.is_on and self.start <= step < self.stop:
+            jax.profiler.start_trace(self.folder, create_perfetto_trace=True)
+            self.is_on = True
+        elif self.is_on and step >= self.stop:
+            jax.profiler.stop_trace()
+            self.is_on, self.stop = False, 0
