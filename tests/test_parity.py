@@ -6,7 +6,7 @@ zero: PyTorch's is open where ours is shut. One such pixel is worth up to 4e-4 i
 eight steps at a rate of 0.1 amplify it. So there are two bounds wherever a gradient has passed:
 one on the median of each tensor, which a single ReLU hardly moves and a wrong rule would, and a
 wide one on the worst element. Both are two to four times the largest gap seen between
-PyTorch's float32, our float32 (compiled for AVX2 and for AVX-512) and our float64.
+PyTorch's float32, our float32 (AVX2 and AVX-512, jax 0.7.2 and 0.10.2) and our float64.
 """
 
 from pathlib import Path
@@ -115,7 +115,7 @@ def test_weights_and_running_means_after_the_last_step(trajectory):
     ours = to_torch(variables(after), classifier.model)
     final = under(recorded, "final/")
     theirs = {k: v for k, v in final.items() if "running_var" not in k and "num_batches" not in k}
-    assert_close(ours, theirs, median=4e-3, largest=3e-2)
+    assert_close(ours, theirs, median=1e-2, largest=3e-2)
 
 
 def test_running_variances_but_for_bessels_correction(trajectory):
