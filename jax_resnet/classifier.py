@@ -12,7 +12,7 @@ import numpy as np
 from flax import struct, traverse_util
 from jaxtyping import Array, Float, UInt8
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from jax_resnet.errors import UserError
 from jax_resnet.model import ResNet
@@ -70,7 +70,7 @@ class Classifier(struct.PyTreeNode):
         }
         metadata = {"format": FORMAT, "classifier": json.dumps(header), "sha256": digest(arrays)}
         unfinished = Path(f"{os.fspath(path)}.unfinished")
-        save_file(arrays, unfinished, metadata)
+        unfinished.write_bytes(save(arrays, metadata))
         os.replace(unfinished, path)
 
     @classmethod

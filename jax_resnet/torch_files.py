@@ -51,9 +51,9 @@ def write_state_dict(state: Mapping[str, np.ndarray], path: str | os.PathLike[st
             with unfinished.open("wb") as file:
                 np.savez(file, allow_pickle=False, **state)
         elif suffix == ".safetensors":
-            from safetensors.numpy import save_file
+            from safetensors.numpy import save
 
-            save_file(dict(state), unfinished)
+            unfinished.write_bytes(save(dict(state)))
         else:
             torch = _import_torch(path)
             tensors = {name: torch.from_numpy(array.copy()) for name, array in state.items()}
