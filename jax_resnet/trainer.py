@@ -161,7 +161,8 @@ def fit(job: Job, state: TrainState, totals: Metrics) -> TrainState:
                 progress.update(step, totals)
                 profile.update(step)
             seconds = time.monotonic() - started
-            if signals:
+            if signals and step < end:
+                check_finite(job, totals)
                 save(job, state, totals, None)
                 raise Interrupted(signals[0])
             speed = (step - first) * config.batch_size / seconds
@@ -170,21 +171,16 @@ def fit(job: Job, state: TrainState, totals: Metrics) -> TrainState:
             totals = job.programs.zeros()
             save(job, state, totals, record)
             progress.epoch(record)
+            if signals:
+                raise Interrupted(signals[0])
     return state
 
 
 def make_record(job: Job, state: TrainState, totals: Metrics, speed: float) -> dict[str, Any]:
     """A line of `metrics.jsonl`: means over the epoch's steps, and validation."""
+    check_finite(job, totals)
     sums = jax.device_get(totals)
     step, steps = int(state.step), int(sums["steps"])
-    if sums["bad_step"] >= 0:
-        last = job.manager.latest_step()
-        rate = float(make_schedule(job.config, job.config.learning_rate)(sums["bad_step"]))
-        raise UserError(
-            f"the loss is not finite at step {sums['bad_step']}, learning rate {rate:g}; "
-            f"the last good checkpoint is {'none' if last is None else f'of step {last}'}: "
-            "try a lower --learning-rate"
-        )
     record = {
         "step": step,
         "epoch": step * job.config.batch_size / len(job.data[1]),
@@ -199,6 +195,20 @@ def make_record(job: Job, state: TrainState, totals: Metrics, speed: float) -> d
         record["validation_loss"] = scores["loss"]
         record["validation_accuracy"] = scores["accuracy"]
     return record
+
+
+def check_finite(job: Job, totals: Metrics) -> None:
+    """Raises a `UserError` if a loss was NaN or infinite; nothing of that is ever saved."""
+    bad_step = int(totals["bad_step"])
+    if bad_step < 0:
+        return
+    last = job.manager.latest_step()
+    rate = float(make_schedule(job.config, job.config.learning_rate)(bad_step))
+    raise UserError(
+        f"the loss is not finite at step {bad_step}, learning rate {rate:g}; "
+        f"the last good checkpoint is {'none' if last is None else f'of step {last}'}: "
+        "try a lower --learning-rate"
+    )
 
 
 def make_classifier(job: Job, state: TrainState) -> Classifier:

@@ -13,10 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jax_resnet import Classifier
+from jax_resnet import Classifier, trainer
 from jax_resnet.config import Config
 from jax_resnet.errors import UserError
 from jax_resnet.progress import unused_accelerators
+from jax_resnet.signals import Interrupted
 from jax_resnet.trainer import train
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "train.py"
@@ -111,6 +112,26 @@ def test_a_stopped_run_goes_on_to_the_same_bits(whole, tmp_path, number):
     assert done.returncode == 0, done.stderr
     assert "resuming" in done.stderr
     assert_same_run(tmp_path / "stopped", folder / "whole")
+
+
+@pytest.mark.parametrize("at", [5, 9, 12])
+def test_a_signal_in_an_epoch_or_at_its_end_costs_no_line(tmp_path, monkeypatch, at):
+    """An epoch is nine steps here, and the run twelve."""
+    config = Config(dataset="digits", depth=8, steps=12, runs_dir=tmp_path, name="whole")
+    train(config)
+    update = trainer.Progress.update
+
+    def update_then_stop(self, step, totals):
+        update(self, step, totals)
+        if step == at:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer.Progress, "update", update_then_stop)
+        with pytest.raises(Interrupted):
+            train(dataclasses.replace(config, name="stopped"))
+    train(dataclasses.replace(config, name="stopped", resume=True))
+    assert_same_run(tmp_path / "stopped", tmp_path / "whole")
 
 
 @pytest.mark.parametrize(
