@@ -14,6 +14,7 @@ from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, L
 
 from jax_resnet.config import Config, to_json
 from jax_resnet.errors import UserError
+from jax_resnet.find import FILE_NAME
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "jax-resnet-cifar")
 
@@ -30,7 +31,7 @@ class Run:
         self.config_file = folder / "config.json"
         self.metrics_file = folder / "metrics.jsonl"
         self.result_file = folder / "result.json"
-        self.classifier_file = folder / "classifier.safetensors"
+        self.classifier_file = folder / FILE_NAME
         self.curves_file = folder / "curves.png"
 
     @classmethod
