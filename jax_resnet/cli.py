@@ -6,6 +6,7 @@ import dataclasses
 import io
 import itertools
 import logging
+import os
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -108,3 +109,6 @@ def main(command: Callable[[Sequence[str]], None]) -> None:
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
+    except BrokenPipeError:  # the reader, `head` say, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)

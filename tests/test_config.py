@@ -247,3 +247,13 @@ def test_bad_usage_leaves_no_folder_behind(tmp_path):
     assert done.stderr.splitlines()[-1].startswith("error: --batch-size 100000")
     assert "Traceback" not in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_reader_that_stops_early_sees_no_traceback():
+    script = Path(__file__).parents[1] / "scripts" / "train.py"
+    help_ = subprocess.Popen(
+        [sys.executable, script, "--help"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    help_.stdout.close()
+    assert "Traceback" not in help_.stderr.read().decode()
+    assert help_.wait() == 141
