@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -16,6 +15,7 @@ from safetensors.numpy import save
 
 from jax_resnet.errors import UserError
 from jax_resnet.model import ResNet
+from jax_resnet.output import replace_file
 
 FORMAT = "jax_resnet.Classifier/1"
 
@@ -69,9 +69,7 @@ class Classifier(struct.PyTreeNode):
             "class_names": self.class_names,
         }
         metadata = {"format": FORMAT, "classifier": json.dumps(header), "sha256": digest(arrays)}
-        unfinished = Path(f"{os.fspath(path)}.unfinished")
-        unfinished.write_bytes(save(arrays, metadata))
-        os.replace(unfinished, path)
+        replace_file(path, save(arrays, metadata))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "Classifier":

@@ -1,8 +1,11 @@
 """The picture of a run."""
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from jax_resnet.output import replace_file
 
 
 def draw_curves(
@@ -25,6 +28,6 @@ def draw_curves(
         axes.set_ylabel(quantity)
         axes.grid(alpha=0.3)
         axes.legend()
-    unfinished = path.with_name(path.name + ".unfinished")
-    figure.savefig(unfinished, format="png", dpi=120)
-    unfinished.replace(path)
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", dpi=120)
+    replace_file(path, picture.getvalue())

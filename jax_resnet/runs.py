@@ -5,25 +5,29 @@ import json
 import os
 import platform
 import subprocess
+import sys
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import jax
-import orbax.checkpoint as ocp
-from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
 from jax_resnet.config import Config, to_json
 from jax_resnet.errors import UserError
 from jax_resnet.find import FILE_NAME
+from jax_resnet.lock import locked
+from jax_resnet.output import replace_file, writing
 
+ACCURACY = "validation_accuracy"
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "jax-resnet-cifar")
 
 
 class Run:
-    """One run in its folder.
+    """One run in its folder, one process at a time.
 
-    `metrics.jsonl` gets a step's line before the step's checkpoint is written, so a checkpoint
-    never lacks lines; a resumed run drops those that lie beyond its checkpoint.
+    `metrics.jsonl` gets a step's line before the step's checkpoint is written, with which a copy
+    of all lines is kept; a resumed run goes on from that copy.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -35,27 +39,37 @@ class Run:
         self.curves_file = folder / "curves.png"
 
     @classmethod
-    def open(cls, config: Config) -> "Run":
-        """A new run's folder, or with `config.resume` an old one's.
+    @contextmanager
+    def open(cls, config: Config) -> Iterator["Run"]:
+        """A new run's folder, or with `config.resume` an old one's, held while the block lasts.
 
         Raises:
-            UserError: if the run exists and is not to be resumed, or had other hyper-parameters.
+            UserError: if the run exists and is not to be resumed, had other hyper-parameters, or
+                is in use.
         """
         run = cls(config.runs_dir / config.run_name)
-        if run.config_file.exists():
+        with writing(run.folder):
+            run.folder.mkdir(parents=True, exist_ok=True)
+        with locked(run.folder):
+            run._begin(config)
+            yield run
+
+    def _begin(self, config: Config) -> None:
+        if self.config_file.exists():
             if not config.resume:
                 raise UserError(
-                    f"{run.folder} holds a run already: add --resume to go on with it, "
+                    f"{self.folder} holds a run already: add --resume to go on with it, "
                     "or give this one a --name of its own"
                 )
-            run._refuse_changes(config)
-            return run
-        try:
-            run.folder.mkdir(parents=True, exist_ok=True)
-            write_json(run.config_file, to_json(config) | {"environment": environment()})
-        except OSError as error:
-            raise UserError(f"the run's folder {run.folder} can't be written: {error}") from error
-        return run
+            self._refuse_changes(config)
+        elif self.metrics_file.exists():
+            raise UserError(
+                f"{self.config_file} is missing, but {self.metrics_file} is there: "
+                "put it back, or give this run a --name of its own"
+            )
+        else:
+            with writing(self.folder):
+                write_json(self.config_file, to_json(config) | {"environment": environment()})
 
     def config(self) -> dict[str, Any]:
         """What `config.json` holds."""
@@ -63,6 +77,8 @@ class Run:
 
     def _refuse_changes(self, config: Config) -> None:
         old = self.config()
+        if not isinstance(old, dict):
+            raise UserError(f"{self.config_file} is damaged: it holds no JSON object")
         new = config.hyper_parameters()
         changed = [
             f"--{name.replace('_', '-')} was {old.get(name)!r}, is {value!r}"
@@ -78,42 +94,36 @@ class Run:
         """The lines of `metrics.jsonl`; one cut off in the middle is no line yet."""
         if not self.metrics_file.exists():
             return []
-        *lines, _unfinished = self.metrics_file.read_text().split("\n")
         try:
-            return [json.loads(line) for line in lines]
-        except ValueError as error:
+            *lines, _unfinished = self.metrics_file.read_text().split("\n")
+            records = [json.loads(line) for line in lines]
+            steps = [record["step"] for record in records]
+        except (OSError, ValueError, TypeError, KeyError) as error:
             raise UserError(f"{self.metrics_file} is damaged: {error}") from error
+        if steps != sorted(set(steps)):
+            raise UserError(f"{self.metrics_file} is damaged: its steps don't ascend")
+        return records
 
     def append(self, record: dict[str, Any]) -> None:
         """Adds a line to `metrics.jsonl`, on disk when this returns."""
-        with self.metrics_file.open("a") as file:
+        with writing(self.metrics_file), self.metrics_file.open("a") as file:
             file.write(json.dumps(record) + "\n")
             file.flush()
             os.fsync(file.fileno())
 
-    def drop_records_after(self, step: int) -> None:
-        """Takes back the lines that the checkpoint of `step` knows nothing of."""
-        kept = [json.dumps(record) + "\n" for record in self.records() if record["step"] <= step]
-        _replace(self.metrics_file, "".join(kept))
+    def put_back(self, lines: bytes) -> None:
+        """Makes `metrics.jsonl` what it was when a checkpoint was written: later lines go, and
+        missing or damaged ones come back."""
+        with writing(self.metrics_file):
+            found = self.metrics_file.read_bytes() if self.metrics_file.exists() else b""
+            if not found.startswith(lines):
+                print(f"{self.metrics_file} was damaged, and is restored", file=sys.stderr)
+            replace_file(self.metrics_file, lines)
 
-    def checkpoints(self) -> ocp.CheckpointManager:
-        """Keeps the last checkpoint and the best on validation; neither pushes the other out."""
-        options = ocp.CheckpointManagerOptions(
-            preservation_policy=AnyPreservationPolicy(
-                [
-                    LatestN(1),
-                    BestN(get_metric_fn=_accuracy, n=1, keep_checkpoints_without_metrics=False),
-                ]
-            ),
-            best_fn=_accuracy,  # or no metrics are stored
-            best_mode="max",
-            enable_async_checkpointing=False,
-        )
-        return ocp.CheckpointManager((self.folder / "checkpoints").absolute(), options=options)
-
-
-def _accuracy(metrics: Any) -> float:
-    return metrics["validation_accuracy"]
+    def best_step(self, steps: Collection[int]) -> int | None:
+        """The first of `steps` with the highest validation accuracy, if any was validated."""
+        validated = [r for r in self.records() if r["step"] in steps and ACCURACY in r]
+        return max(validated, key=lambda r: r[ACCURACY])["step"] if validated else None
 
 
 def environment() -> dict[str, Any]:
@@ -137,7 +147,7 @@ def _commit() -> str | None:
 
 def write_json(path: Path, value: Any) -> None:
     """Writes a file in one piece."""
-    _replace(path, json.dumps(value, indent=1) + "\n")
+    replace_file(path, (json.dumps(value, indent=1) + "\n").encode())
 
 
 def read_json(path: Path) -> Any:
@@ -146,12 +156,3 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise UserError(f"{path} can't be read: {error}") from error
-
-
-def _replace(path: Path, text: str) -> None:
-    unfinished = path.with_name(path.name + ".unfinished")
-    with unfinished.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(unfinished, path)

@@ -2,13 +2,15 @@
 
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+NUMBERS = (signal.SIGINT, signal.SIGTERM)
+
 
 class Interrupted(Exception):
-    """A signal came; the run is saved and can be resumed."""
+    """A signal came; what the run had come to is saved, and it can be resumed."""
 
     def __init__(self, number: int) -> None:
         self.exit_code = 128 + number
@@ -20,15 +22,36 @@ def stop_signals() -> Iterator[list[int]]:
     """A list that the first SIGINT or SIGTERM is put in; a second one ends the process at once."""
     caught: list[int] = []
 
-    def handle(number: int, _frame: Any) -> None:
+    def note(number: int) -> None:
         caught.append(number)
-        for each in old:
-            signal.signal(each, signal.SIG_DFL)
         print(f"\n{signal.Signals(number).name}: saving a checkpoint", file=sys.stderr)
 
-    old = {each: signal.signal(each, handle) for each in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with _handled_by(note):
         yield caught
+
+
+@contextmanager
+def raise_signals() -> Iterator[None]:
+    """Raises `Interrupted` where the program is at the first SIGINT or SIGTERM; a second one ends
+    the process at once. For what leaves nothing half done: loading, compiling, evaluating."""
+
+    def stop(number: int) -> None:
+        raise Interrupted(number)
+
+    with _handled_by(stop):
+        yield
+
+
+@contextmanager
+def _handled_by(answer: Callable[[int], None]) -> Iterator[None]:
+    def handle(number: int, _frame: Any) -> None:
+        for each in NUMBERS:
+            signal.signal(each, signal.SIG_DFL)
+        answer(number)
+
+    old = {number: signal.signal(number, handle) for number in NUMBERS}
+    try:
+        yield
     finally:
         for number, handler in old.items():
             signal.signal(number, handler)

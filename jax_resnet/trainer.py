@@ -2,27 +2,29 @@
 
 import sys
 import time
+from contextlib import closing
 from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import orbax.checkpoint as ocp
 from jax.sharding import NamedSharding, PartitionSpec
 
 from jax_resnet import batches
+from jax_resnet.checkpoints import Checkpoints
 from jax_resnet.classifier import Classifier
 from jax_resnet.config import Config, make_model
 from jax_resnet.data import Dataset, load, split_validation, statistics
 from jax_resnet.errors import UserError
 from jax_resnet.evaluation import Padded, evaluate, to_device
+from jax_resnet.output import writing
 from jax_resnet.plots import draw_curves
 from jax_resnet.profiling import Profile
 from jax_resnet.progress import Progress, announce
 from jax_resnet.recipes import make_optimizer, make_schedule
 from jax_resnet.runs import Run, write_json
-from jax_resnet.signals import Interrupted, stop_signals
+from jax_resnet.signals import Interrupted, raise_signals, stop_signals
 from jax_resnet.stepping import Programs, make_mesh, make_programs
 from jax_resnet.training import Metrics, TrainState
 
@@ -36,7 +38,7 @@ class Job(NamedTuple):
     data: tuple[jax.Array, ...]
     validation: Padded | None
     class_names: tuple[str, ...]
-    manager: ocp.CheckpointManager
+    checkpoints: Checkpoints
 
 
 def load_dataset(config: Config) -> Dataset:
@@ -52,43 +54,49 @@ def load_dataset(config: Config) -> Dataset:
     return split_validation(dataset, config.val_fraction, config.seed)
 
 
-def train(config: Config) -> dict[str, Any]:
+def train(config: Config, dataset: Dataset | None = None) -> dict[str, Any]:
     """Trains, or goes on with, the run that `config` describes; returns its result.
+
+    Args:
+        config: hyper-parameters, and where the run is kept.
+        dataset: by default the one that `config` names, loaded and split.
 
     Raises:
         UserError: for what the user can put right.
-        Interrupted: after SIGINT or SIGTERM, with the run saved.
+        Interrupted: after SIGINT or SIGTERM; all that the run had come to is saved.
     """
-    dataset = load_dataset(config)
-    count = len(dataset.train)
-    if config.batch_size > count:
-        raise UserError(
-            f"--batch-size {config.batch_size} is larger than the data, "
-            f"expected at most {count}, the number of training images"
-        )
-    mesh = make_mesh()
-    programs = make_programs(config, count, dataset.flippable, mesh)
-    announce(config, dataset)
-    run = Run.open(config)
-    replicated = NamedSharding(mesh, PartitionSpec())
+    with raise_signals():
+        dataset = dataset or load_dataset(config)
+        if config.batch_size > len(dataset.train):
+            raise UserError(
+                f"--batch-size {config.batch_size} is larger than the data, "
+                f"expected at most {len(dataset.train)}, the number of training images"
+            )
+        mesh = make_mesh()
+        programs = make_programs(config, len(dataset.train), dataset.flippable, mesh)
+        announce(config, dataset)
+        with Run.open(config) as run, closing(Checkpoints(run.folder)) as checkpoints:
+            replicated = NamedSharding(mesh, PartitionSpec())
+            job = make_job(config, dataset, programs, run, checkpoints, replicated)
+            state, totals = restore(job, *initial(job, dataset, replicated))
+            state = fit(job, state, totals)
+            return finish(job, state, to_device(dataset.test, sharding=replicated))
+
+
+def make_job(
+    config: Config,
+    dataset: Dataset,
+    programs: Programs,
+    run: Run,
+    checkpoints: Checkpoints,
+    sharding: Any,
+) -> Job:
+    """A job with the training and validation images in device memory."""
     mean, std = statistics(dataset.train.images, config.normalization)
-    data = jax.device_put(
-        (dataset.train.images, dataset.train.labels, np.float32(mean), np.float32(std)), replicated
-    )
-    has_validation = len(dataset.validation) > 0
-    with run.checkpoints() as manager:
-        job = Job(
-            config,
-            run,
-            programs,
-            data,
-            to_device(dataset.validation, sharding=replicated) if has_validation else None,
-            dataset.class_names,
-            manager,
-        )
-        state, totals = restore(job, *initial(job, dataset, replicated))
-        state = fit(job, state, totals)
-        return finish(job, state, to_device(dataset.test, sharding=replicated))
+    arrays = (dataset.train.images, dataset.train.labels, np.float32(mean), np.float32(std))
+    data = jax.device_put(arrays, sharding)
+    validation = to_device(dataset.validation, sharding=sharding) if dataset.validation else None
+    return Job(config, run, programs, data, validation, dataset.class_names, checkpoints)
 
 
 def initial(job: Job, dataset: Dataset, sharding: Any) -> tuple[TrainState, Metrics]:
@@ -109,34 +117,24 @@ def initial(job: Job, dataset: Dataset, sharding: Any) -> tuple[TrainState, Metr
 
 
 def restore(job: Job, state: TrainState, totals: Metrics) -> tuple[TrainState, Metrics]:
-    """The last checkpoint if there is one, else what is given; lines beyond it are dropped."""
-    step = job.manager.latest_step()
-    job.run.drop_records_after(step or 0)
+    """The last good checkpoint if there is one, else what is given; later lines are dropped."""
+    step = job.checkpoints.latest
+    job.run.put_back(b"" if step is None else job.checkpoints.lines(step))
     if step is None:
         return state, totals
     print(f"resuming {job.run.folder} at step {step}", file=sys.stderr)
-    return read_checkpoint(job, step, state, totals)
-
-
-def read_checkpoint(
-    job: Job, step: int, state: TrainState, totals: Metrics
-) -> tuple[TrainState, Metrics]:
-    """The state and totals of `step`; those given say shapes and shardings."""
-    like = jax.tree.map(ocp.utils.to_shape_dtype_struct, {"state": state, "totals": totals})
-    saved = job.manager.restore(step, args=ocp.args.StandardRestore(like))
+    saved = job.checkpoints.restore(step, {"state": state, "totals": totals})
     return saved["state"], saved["totals"]
 
 
-def save(job: Job, state: TrainState, totals: Metrics, record: dict[str, Any] | None) -> None:
-    """A checkpoint; the validation accuracy in `record` makes it a candidate for the best."""
-    step = int(state.step)
-    if job.manager.latest_step() == step:
+def save(job: Job, state: TrainState, totals: Metrics) -> None:
+    """A checkpoint of the state, of the epoch's totals so far, and of the run's lines."""
+    step, run = int(state.step), job.run
+    if step == job.checkpoints.latest:
         return
-    metrics = None
-    if record and "validation_accuracy" in record:
-        metrics = {"validation_accuracy": record["validation_accuracy"]}
-    saved = ocp.args.StandardSave({"state": state, "totals": totals})
-    job.manager.save(step, args=saved, metrics=metrics)
+    best = run.best_step({*job.checkpoints.steps, step})
+    lines = run.metrics_file.read_bytes() if run.metrics_file.exists() else b""
+    job.checkpoints.save(step, {"state": state, "totals": totals}, lines, best)
 
 
 def fit(job: Job, state: TrainState, totals: Metrics) -> TrainState:
@@ -163,13 +161,13 @@ def fit(job: Job, state: TrainState, totals: Metrics) -> TrainState:
             seconds = time.monotonic() - started
             if signals and step < end:
                 check_finite(job, totals)
-                save(job, state, totals, None)
+                save(job, state, totals)
                 raise Interrupted(signals[0])
             speed = (step - first) * config.batch_size / seconds
             record = make_record(job, state, totals, speed)
             job.run.append(record)
             totals = job.programs.zeros()
-            save(job, state, totals, record)
+            save(job, state, totals)
             progress.epoch(record)
             if signals:
                 raise Interrupted(signals[0])
@@ -202,7 +200,7 @@ def check_finite(job: Job, totals: Metrics) -> None:
     bad_step = int(totals["bad_step"])
     if bad_step < 0:
         return
-    last = job.manager.latest_step()
+    last = job.checkpoints.latest
     rate = float(make_schedule(job.config, job.config.learning_rate)(bad_step))
     raise UserError(
         f"the loss is not finite at step {bad_step}, learning rate {rate:g}; "
@@ -224,15 +222,17 @@ def finish(job: Job, state: TrainState, test: Padded) -> dict[str, Any]:
     one by validation (the last where there is none) as the run's `Classifier`."""
     config, run = job.config, job.run
     drops = (config.steps // 2, 3 * config.steps // 4) if config.schedule == "step" else ()
-    draw_curves(run.records(), run.curves_file, config.run_name, drops)
+    with writing(run.curves_file):
+        draw_curves(run.records(), run.curves_file, config.run_name, drops)
     classifier = make_classifier(job, state)
     result = {"last": {"step": config.steps, "split": "test"} | evaluate(classifier, test)}
-    best = job.manager.best_step()
-    if job.validation is not None and best is not None:
+    best = run.best_step(job.checkpoints.steps)
+    if best is not None:
         if best != config.steps:
-            state, _ = read_checkpoint(job, best, state, job.programs.zeros())
-            classifier = make_classifier(job, state)
+            like = {"state": state, "totals": job.programs.zeros()}
+            classifier = make_classifier(job, job.checkpoints.restore(best, like)["state"])
         result["best"] = {"step": best, "split": "test"} | evaluate(classifier, test)
-    classifier.save(run.classifier_file)
-    write_json(run.result_file, result)
+    with writing(run.folder):
+        classifier.save(run.classifier_file)
+        write_json(run.result_file, result)
     return result

@@ -16,7 +16,8 @@ def command(arguments: Sequence[str]) -> None:
         result = train(config)
     except Interrupted as stop:
         folder = config.runs_dir / config.run_name
-        print(f"saved in {folder}; go on with the same command and --resume", file=sys.stderr)
+        saved = f"saved in {folder}" if folder.exists() else "nothing was begun"
+        print(f"{stop}: {saved}; go on with the same command and --resume", file=sys.stderr)
         sys.exit(stop.exit_code)
     for which, scores in result.items():
         print(

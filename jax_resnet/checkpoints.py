@@ -1,0 +1,124 @@
+"""A run's checkpoints: written by Orbax, each under checksums, the last two and the best kept."""
+
+import hashlib
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+
+from jax_resnet.errors import UserError
+from jax_resnet.output import replace_file
+
+SUMS = "sha256.json"  # in a checkpoint's folder, written last and deleted first
+LINES = "metrics.jsonl"  # there too
+
+
+class Checkpoints:
+    """The checkpoints in `RUN/checkpoints`, which are good from when their checksums are written.
+
+    What is not good when a run is opened, half written, half deleted or damaged, is moved to
+    `RUN/damaged` and named on stderr: it is never read, and never thrown away.
+
+    Attributes:
+        steps: of the good checkpoints, in ascending order.
+    """
+
+    def __init__(self, run_folder: Path) -> None:
+        self._folder = (run_folder / "checkpoints").absolute()
+        self.steps: list[int] = []
+        for folder in sorted(self._folder.glob("[0-9]*"), key=lambda path: path.name.zfill(20)):
+            if not folder.name.isdigit():
+                continue  # Orbax's own unfinished ones, which it deletes
+            if (damage := find_damage(folder)) is None:
+                self.steps.append(int(folder.name))
+            else:
+                aside = _set_aside(folder, run_folder / "damaged")
+                print(f"{damage}; the checkpoint is now {aside}", file=sys.stderr)
+        options = ocp.CheckpointManagerOptions(enable_async_checkpointing=False)
+        self._manager = ocp.CheckpointManager(self._folder, options=options)
+
+    @property
+    def latest(self) -> int | None:
+        return self.steps[-1] if self.steps else None
+
+    def save(self, step: int, tree: Any, lines: bytes, best: int | None) -> None:
+        """Writes a checkpoint, then deletes all but the last two and that of step `best`.
+
+        Args:
+            step: of the state.
+            tree: of arrays.
+            lines: of `metrics.jsonl` so far.
+            best: a step whose checkpoint stays.
+        """
+        folder = self._folder / str(step)
+        try:
+            self._manager.save(step, args=ocp.args.StandardSave(tree))
+            replace_file(folder / LINES, lines)
+            replace_file(folder / SUMS, json.dumps(checksums(folder), indent=1).encode())
+        except (OSError, ValueError) as error:  # TensorStore's are ValueErrors
+            last = "none" if self.latest is None else f"of step {self.latest}"
+            raise UserError(
+                f"{folder} can't be written: {error}; the last good checkpoint is {last}"
+            ) from error
+        self.steps.append(step)
+        for old in [each for each in self.steps[:-2] if each != best]:
+            (self._folder / str(old) / SUMS).unlink()
+            self._manager.delete(old)
+            self.steps.remove(old)
+
+    def restore(self, step: int, like: Any) -> Any:
+        """The tree of `step`; `like` says shapes, dtypes and shardings.
+
+        Raises:
+            UserError: if it is none of such a tree.
+        """
+        like = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+        try:
+            return self._manager.restore(step, args=ocp.args.StandardRestore(like))
+        except (ValueError, KeyError, OSError) as error:
+            raise UserError(f"{self._folder / str(step)} can't be read: {error}") from error
+
+    def lines(self, step: int) -> bytes:
+        """`metrics.jsonl` as it was at `step`."""
+        return (self._folder / str(step) / LINES).read_bytes()
+
+    def close(self) -> None:
+        self._manager.close()
+
+
+def checksums(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file under a folder but `SUMS`, by its relative path."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != SUMS
+    }
+
+
+def find_damage(folder: Path) -> str | None:
+    """What is wrong with a checkpoint's folder, or None."""
+    try:
+        expected = json.loads((folder / SUMS).read_text())
+        found = checksums(folder)
+    except FileNotFoundError:
+        return f"{folder} is not complete"
+    except (OSError, ValueError) as error:
+        return f"{folder} can't be read: {error}"
+    if not isinstance(expected, dict):
+        return f"{folder / SUMS} is damaged"
+    for name in sorted(expected.keys() | found.keys()):
+        if expected.get(name) != found.get(name):
+            return f"{folder / name} is damaged"
+    return None
+
+
+def _set_aside(folder: Path, where: Path) -> Path:
+    where.mkdir(exist_ok=True)
+    aside = where / folder.name
+    if aside.exists():
+        shutil.rmtree(aside)
+    return folder.rename(aside)
