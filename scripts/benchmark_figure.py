@@ -1,0 +1,32 @@
+"""The picture of `benchmark.py`: how cost grows with depth, batch and devices."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+COMMON = {"mode": "train", "depth": 20, "batch_size": 128, "shortcut": "zeropad", "devices": 1}
+AXES = {"depth": "layers", "batch_size": "images a step", "devices": "devices"}
+
+
+def draw_figure(rows: Sequence[dict[str, Any]], path: Path) -> None:
+    """Milliseconds an image of a training step, each implementation a line."""
+    figure = Figure(figsize=(11, 3.6), layout="constrained")
+    for axes, (varied, label) in zip(figure.subplots(1, 3), AXES.items(), strict=True):
+        same = {name: value for name, value in COMMON.items() if name != varied}
+        same["precision"] = "float32"
+        lines: dict[str, list[tuple[int, float]]] = {}
+        for row in rows:
+            if all(row[name] == value for name, value in same.items()):
+                point = (row[varied], 1000 / row["images_per_second"])
+                lines.setdefault(row["implementation"], []).append(point)
+        for name, points in lines.items():
+            axes.plot(*zip(*sorted(points), strict=True), marker="o", label=name)
+        axes.set_xlabel(label)
+        axes.set_xticks(sorted({x for points in lines.values() for x, _ in points}))
+        axes.set_ylim(bottom=0)
+        axes.grid(alpha=0.3)
+    figure.axes[0].set_ylabel("ms an image")
+    figure.axes[0].legend(fontsize="small")
+    figure.savefig(path, format="png", dpi=120)
