@@ -61,7 +61,7 @@ class Run:
                     f"{self.folder} holds a run already: add --resume to go on with it, "
                     "or give this one a --name of its own"
                 )
-            self._refuse_changes(config)
+            self.refuse_changes(config)
         elif self.metrics_file.exists():
             raise UserError(
                 f"{self.config_file} is missing, but {self.metrics_file} is there: "
@@ -75,7 +75,8 @@ class Run:
         """What `config.json` holds."""
         return read_json(self.config_file)
 
-    def _refuse_changes(self, config: Config) -> None:
+    def refuse_changes(self, config: Config) -> None:
+        """Raises a `UserError` that names the hyper-parameters that are not the run's."""
         old = self.config()
         if not isinstance(old, dict):
             raise UserError(f"{self.config_file} is damaged: it holds no JSON object")

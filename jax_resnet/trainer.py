@@ -78,7 +78,8 @@ def train(config: Config, dataset: Dataset | None = None) -> dict[str, Any]:
         with Run.open(config) as run, closing(Checkpoints(run.folder)) as checkpoints:
             replicated = NamedSharding(mesh, PartitionSpec())
             job = make_job(config, dataset, programs, run, checkpoints, replicated)
-            state, totals = restore(job, *initial(job, dataset, replicated))
+            start = initial(config, dataset, replicated), programs.zeros()
+            state, totals = restore(job, *start)
             state = fit(job, state, totals)
             return finish(job, state, to_device(dataset.test, sharding=replicated))
 
@@ -92,28 +93,33 @@ def make_job(
     sharding: Any,
 ) -> Job:
     """A job with the training and validation images in device memory."""
-    mean, std = statistics(dataset.train.images, config.normalization)
-    arrays = (dataset.train.images, dataset.train.labels, np.float32(mean), np.float32(std))
-    data = jax.device_put(arrays, sharding)
+    data = training_data(config, dataset, sharding)
     validation = to_device(dataset.validation, sharding=sharding) if dataset.validation else None
     return Job(config, run, programs, data, validation, dataset.class_names, checkpoints)
 
 
-def initial(job: Job, dataset: Dataset, sharding: Any) -> tuple[TrainState, Metrics]:
-    """A fresh state and totals of no steps."""
-    fields: dict[str, Any] = {"dtype": jnp.bfloat16} if job.config.precision == "bf16" else {}
+def training_data(config: Config, dataset: Dataset, sharding: Any) -> tuple[jax.Array, ...]:
+    """Training images, labels, mean and deviation in device memory."""
+    mean, std = statistics(dataset.train.images, config.normalization)
+    arrays = (dataset.train.images, dataset.train.labels, np.float32(mean), np.float32(std))
+    return jax.device_put(arrays, sharding)
+
+
+def initial(config: Config, dataset: Dataset, sharding: Any) -> TrainState:
+    """A fresh state, on CPU with the convolution that is fast there."""
+    fields: dict[str, Any] = {"dtype": jnp.bfloat16} if config.precision == "bf16" else {}
     if jax.default_backend() == "cpu":
         from jax_resnet.conv import conv_general_dilated
 
         fields["conv_general_dilated"] = partial(conv_general_dilated, shards=jax.device_count())
     state = TrainState.init(
-        jax.random.fold_in(jax.random.key(job.config.seed), 0),
-        make_model(job.config, dataset.num_classes, **fields),
-        make_optimizer(job.config),
+        jax.random.fold_in(jax.random.key(config.seed), 0),
+        make_model(config, dataset.num_classes, **fields),
+        make_optimizer(config),
         dataset.image_shape,
-        job.config.label_smoothing,
+        config.label_smoothing,
     )
-    return jax.device_put(state, sharding), job.programs.zeros()
+    return jax.device_put(state, sharding)
 
 
 def restore(job: Job, state: TrainState, totals: Metrics) -> tuple[TrainState, Metrics]:

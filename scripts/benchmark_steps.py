@@ -92,6 +92,7 @@ def whole_loop(case: Case) -> Run:
     """`train.py`'s own loop on images in memory: order, augmentation, bar, line and checkpoint."""
     import contextlib
     import dataclasses
+    import io
     import sys
     import tempfile
     from pathlib import Path
@@ -121,8 +122,9 @@ def whole_loop(case: Case) -> Run:
     folder = contextlib.ExitStack().enter_context(Folder.open(config))
     checkpoints = Checkpoints(folder.folder)
     job = trainer.make_job(config, dataset, programs, folder, checkpoints, everywhere)
-    state, _ = trainer.initial(job, dataset, everywhere)
-    sys.stderr.isatty = lambda: True  # type: ignore[method-assign]  # so that the bar is drawn
+    state = trainer.initial(config, dataset, everywhere)
+    sys.stderr = io.StringIO()  # the bar is drawn, where nobody sees it
+    sys.stderr.isatty = lambda: True  # type: ignore[method-assign]
 
     def run(steps: int) -> None:
         nonlocal state

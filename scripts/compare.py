@@ -1,0 +1,109 @@
+"""The article's experiment: residual nets of both kinds and the plain one, depths, seeds."""
+
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from jax_resnet.allocator import keep_memory
+from jax_resnet.cli import main, parse
+from jax_resnet.config import Config
+from jax_resnet.errors import UserError
+from jax_resnet.output import writing
+from jax_resnet.recipes import RECIPES
+
+VARIANTS: tuple[dict[str, Any], ...] = (
+    {"model": "resnet", "shortcut": "zeropad"},
+    {"model": "resnet", "shortcut": "conv1x1"},
+    {"model": "cnn", "shortcut": None},
+)
+
+
+@dataclass(frozen=True)
+class Compare:
+    """Train zeropad, conv1x1 and cnn at some depths with some seeds, and draw them together.
+
+    Every run is one that `train.py` would make, in its own folder; finished ones are not run
+    again, wherever they were made.
+    """
+
+    recipe: Literal["article", "paper", "fast"] = "article"
+    """As in train.py."""
+    depths: tuple[int, ...] = (20,)
+    """Of the nets: 6n + 2."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """One run each."""
+    steps: int | None = None
+    """Instead of the recipe's."""
+    batch_size: int | None = None
+    """Instead of the recipe's."""
+    dataset: Literal["cifar10", "cifar100", "digits"] = "cifar10"
+    """The images."""
+    data_dir: Path | None = None
+    """Where the data set lies; TFDS's own place by default."""
+    runs_dir: Path = Path("runs")
+    """Where the runs have their folders."""
+    out: Path = Path("comparison")
+    """Folder for the pictures and the table; they are replaced."""
+
+
+def command(arguments: Sequence[str]) -> None:
+    flags = parse(Compare, arguments)
+    todo = list(configs(flags))
+    with writing(flags.out):
+        flags.out.mkdir(parents=True, exist_ok=True)
+    from jax_resnet.comparison import collect, table
+    from jax_resnet.comparison_plots import draw_comparison
+    from jax_resnet.signals import Interrupted
+
+    folders = [config.runs_dir / config.run_name for config in todo]
+    for number, config in enumerate(todo, 1):
+        try:
+            run(config, f"run {number} of {len(todo)}")
+        except Interrupted as stop:
+            print(f"{stop}: go on with the same command", file=sys.stderr)
+            sys.exit(stop.exit_code)
+    groups = collect(folders)
+    with writing(flags.out):
+        draw_comparison(groups, flags.out)
+        (flags.out / "table.md").write_text(table(groups))
+    print(table(groups), end="")
+
+
+def configs(flags: Compare) -> Iterator[Config]:
+    """A `Config` a run: seeds outermost, so that every net has one run early."""
+    names = ("dataset", "data_dir", "runs_dir", "steps", "batch_size")
+    given: dict[str, Any] = {name: getattr(flags, name) for name in names}
+    changed = {name: value for name, value in given.items() if value is not None}
+    if not flags.depths or not flags.seeds:
+        raise UserError("--depths and --seeds are empty, expected at least one of each")
+    for seed in dict.fromkeys(flags.seeds):
+        for depth in dict.fromkeys(flags.depths):
+            for variant in VARIANTS:
+                yield replace(
+                    RECIPES[flags.recipe], depth=depth, seed=seed, resume=True, **variant, **changed
+                )
+
+
+def run(config: Config, which: str) -> None:
+    """Trains unless the run is finished, and looks at its gradients before the first step."""
+    from jax_resnet.comparison import INITIAL, initial_gradient_norms
+    from jax_resnet.runs import Run, write_json
+    from jax_resnet.trainer import load_dataset, train
+
+    folder = config.runs_dir / config.run_name
+    if (folder / "result.json").is_file():
+        Run(folder).refuse_changes(config)
+        print(f"{which}: {folder} is finished", file=sys.stderr)
+        return
+    print(f"{which}: {folder}", file=sys.stderr)
+    dataset = load_dataset(config)
+    train(config, dataset)
+    with writing(folder):
+        write_json(folder / INITIAL, initial_gradient_norms(config, dataset))
+
+
+if __name__ == "__main__":
+    keep_memory()
+    main(command)

@@ -1,0 +1,82 @@
+"""`scripts/compare.py`: every run made once, pictures, and a table."""
+
+import json
+import runpy
+import statistics
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).parents[1] / "scripts" / "compare.py"
+PICTURES = {
+    "train_loss.png",
+    "validation_loss.png",
+    "train_accuracy.png",
+    "validation_accuracy.png",
+    "test_accuracy.png",
+    "gradient_norms.png",
+}
+
+
+@pytest.fixture(scope="module")
+def compare(tmp_path_factory):
+    """Runs the script on tiny nets; its folder, exit code, stdout and stderr."""
+    folder = tmp_path_factory.mktemp("compare")
+
+    def call(capsys, *more):
+        words = ["--dataset", "digits", "--depths", "8", "--steps", "12", "--batch-size", "64"]
+        words += ["--runs-dir", folder / "runs", "--out", folder / "out", *more]
+        code = 0
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "argv", ["compare.py", *map(str, words)])
+            try:
+                runpy.run_path(str(SCRIPT), run_name="__main__")
+            except SystemExit as stop:
+                code = stop.code
+        return folder, code, *capsys.readouterr()
+
+    return call
+
+
+def test_runs_are_made_once_and_drawn_together(compare, capsys):
+    folder, code, stdout, _ = compare(capsys, "--seeds", "0", "1")
+    assert code == 0
+    runs = sorted((folder / "runs").iterdir())
+    assert len(runs) == 6
+    assert {path.name for path in (folder / "out").iterdir()} == PICTURES | {"table.md"}
+    assert (folder / "out" / "table.md").read_text() == stdout
+    results = [
+        json.loads((folder / "runs" / f"cnn-8-digits-article-seed{seed}/result.json").read_text())
+        for seed in (0, 1)
+    ]
+    accuracies = [result["best"]["accuracy"] for result in results]
+    mean, deviation = statistics.mean(accuracies), statistics.stdev(accuracies)
+    assert f"| cnn | 8 | 2 | {mean:.4f} ± {deviation:.4f} |" in stdout
+    before = {path: path.stat().st_mtime_ns for run in runs for path in run.iterdir()}
+    *_, stderr = compare(capsys, "--seeds", "0", "1")
+    assert stderr.count("is finished") == 6
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_gradients_before_the_first_step_are_kept(compare, capsys):
+    folder, *_ = compare(capsys, "--seeds", "0")
+    norms = json.loads(
+        (folder / "runs/cnn-8-digits-article-seed0/initial_gradient_norms.json").read_text()
+    )
+    assert norms.keys() >= {"stem_conv", "stage1", "stage2", "stage3", "head"}
+    assert all(norm > 0 for norm in norms.values())
+
+
+def test_a_finished_run_of_another_kind_is_refused(compare, capsys):
+    compare(capsys, "--seeds", "0")
+    _, code, _, stderr = compare(capsys, "--seeds", "0", "--steps", "13")
+    assert code == 2
+    assert "--steps was 12, is 13" in stderr
+
+
+def test_bad_depths_are_refused_before_anything_is_run(compare, capsys):
+    _, code, _, stderr = compare(capsys, "--depths", "8", "21", "--out", "never")
+    assert code == 2
+    assert "--depth is 21" in stderr
+    assert not Path("never").exists()
