@@ -1,7 +1,8 @@
-"""Two virtual CPU devices, so that every test of training is one of sharding too; and one cache of
-compiled programs for all tests and the commands that they start."""
+"""Two virtual CPU devices, so that every test of training is one of sharding too; one cache of
+compiled programs for all tests and the commands that they start; and no network but loopback."""
 
 import os
+import sys
 from pathlib import Path
 
 CACHE = Path(__file__).parents[1] / ".pytest_cache" / "jax"
@@ -11,3 +12,15 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
 import jax  # noqa: E402  the cache is read from the environment at import
 
 jax.config.update("jax_num_cpu_devices", 2)
+
+
+def refuse_network(event, arguments):
+    """An audit hook: tests speak to nobody but this machine."""
+    if event != "socket.connect":
+        return
+    address = arguments[1]
+    if isinstance(address, tuple) and address[0] not in ("127.0.0.1", "::1", "localhost"):
+        raise RuntimeError(f"a connection to {address} was tried")
+
+
+sys.addaudithook(refuse_network)
