@@ -11,6 +11,7 @@ import jax
 import orbax.checkpoint as ocp
 
 from jax_resnet.errors import UserError
+from jax_resnet.hosts import first_decides, is_first
 from jax_resnet.output import replace_file
 
 SUMS = "sha256.json"  # in a checkpoint's folder, written last and deleted first
@@ -21,7 +22,8 @@ class Checkpoints:
     """The checkpoints in `RUN/checkpoints`, which are good from when their checksums are written.
 
     What is not good when a run is opened, half written, half deleted or damaged, is moved to
-    `RUN/damaged` and named on stderr: it is never read, and never thrown away.
+    `RUN/damaged` and named on stderr: it is never read, and never thrown away. Many processes
+    write and read one together, in a folder that all of them see.
 
     Attributes:
         steps: of the good checkpoints, in ascending order.
@@ -29,15 +31,8 @@ class Checkpoints:
 
     def __init__(self, run_folder: Path) -> None:
         self._folder = (run_folder / "checkpoints").absolute()
-        self.steps: list[int] = []
-        for folder in sorted(self._folder.glob("[0-9]*"), key=lambda path: path.name.zfill(20)):
-            if not folder.name.isdigit():
-                continue  # Orbax's own unfinished ones, which it deletes
-            if (damage := find_damage(folder)) is None:
-                self.steps.append(int(folder.name))
-            else:
-                aside = _set_aside(folder, run_folder / "damaged")
-                print(f"{damage}; the checkpoint is now {aside}", file=sys.stderr)
+        first_decides(lambda: _set_damaged_aside(self._folder, run_folder / "damaged"))
+        self.steps = [int(folder.name) for folder in _step_folders(self._folder)]
         options = ocp.CheckpointManagerOptions(enable_async_checkpointing=False)
         self._manager = ocp.CheckpointManager(self._folder, options=options)
 
@@ -55,10 +50,14 @@ class Checkpoints:
             best: a step whose checkpoint stays.
         """
         folder = self._folder / str(step)
-        try:
-            self._manager.save(step, args=ocp.args.StandardSave(tree))
+
+        def seal() -> None:
             replace_file(folder / LINES, lines)
             replace_file(folder / SUMS, json.dumps(checksums(folder), indent=1).encode())
+
+        try:
+            self._manager.save(step, args=ocp.args.StandardSave(tree))
+            first_decides(seal)
         except (OSError, ValueError) as error:  # TensorStore's are ValueErrors
             last = "none" if self.latest is None else f"of step {self.latest}"
             raise UserError(
@@ -66,7 +65,8 @@ class Checkpoints:
             ) from error
         self.steps.append(step)
         for old in [each for each in self.steps[:-2] if each != best]:
-            (self._folder / str(old) / SUMS).unlink()
+            if is_first():
+                (self._folder / str(old) / SUMS).unlink()
             self._manager.delete(old)
             self.steps.remove(old)
 
@@ -116,9 +116,16 @@ def find_damage(folder: Path) -> str | None:
     return None
 
 
-def _set_aside(folder: Path, where: Path) -> Path:
-    where.mkdir(exist_ok=True)
-    aside = where / folder.name
-    if aside.exists():
-        shutil.rmtree(aside)
-    return folder.rename(aside)
+def _step_folders(folder: Path) -> list[Path]:
+    """In ascending order; Orbax's own unfinished ones, which it deletes, are none."""
+    return sorted((p for p in folder.glob("[0-9]*") if p.name.isdigit()), key=lambda p: int(p.name))
+
+
+def _set_damaged_aside(folder: Path, where: Path) -> None:
+    for checkpoint in _step_folders(folder):
+        if (damage := find_damage(checkpoint)) is not None:
+            where.mkdir(exist_ok=True)
+            aside = where / checkpoint.name
+            if aside.exists():
+                shutil.rmtree(aside)
+            print(f"{damage}; the checkpoint is now {checkpoint.rename(aside)}", file=sys.stderr)

@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
-from jax.sharding import NamedSharding, PartitionSpec
 
 from jax_resnet.config import Config
 from jax_resnet.data import Dataset
 from jax_resnet.errors import UserError
+from jax_resnet.job import initial, training_data
 from jax_resnet.runs import Run, read_json
 from jax_resnet.stepping import make_mesh, make_programs
-from jax_resnet.trainer import initial, training_data
 
 ARTICLE = {"zeropad": 0.8990, "conv1x1": 0.9027, "cnn": 0.8982}  # ResNet-20, test
 PAPER = {20: 0.9125, 32: 0.9249, 44: 0.9283, 56: 0.9303, 110: 0.9357}  # residual, by depth
@@ -100,9 +99,8 @@ def initial_gradient_norms(config: Config, dataset: Dataset) -> dict[str, float]
     """L2 norms of each part's gradient on the run's first batch, before any step."""
     mesh = make_mesh()
     programs = make_programs(config, len(dataset.train), dataset.flippable, mesh, single_steps=True)
-    everywhere = NamedSharding(mesh, PartitionSpec())
-    state = initial(config, dataset, everywhere)
-    data = training_data(config, dataset, everywhere)
+    state = initial(config, dataset, mesh)
+    data = training_data(config, dataset, mesh)
     orders = programs.orders(jnp.asarray(state.step))
     _, totals = programs.advance(state, programs.zeros(), data, orders)
     return {part: float(norm) for part, norm in totals["gradient_norms"].items()}

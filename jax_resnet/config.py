@@ -10,7 +10,10 @@ from jax_resnet.errors import UserError
 from jax_resnet.model import SMALLEST_IMAGE, ResNet, Shortcut, check_depth
 
 # What says where and how a run is made, but not what comes out of it: may differ on `--resume`.
-NOT_HYPER_PARAMETERS = frozenset({"data_dir", "mirror", "runs_dir", "name", "resume", "profile"})
+NOT_HYPER_PARAMETERS = frozenset(
+    {"data_dir", "mirror", "runs_dir", "name", "resume", "profile"}
+    | {"seeds", "coordinator", "num_processes", "process_id"}
+)
 
 # Limits, so that a slip of the keyboard is told from a run.
 MOST_IMAGES = 2**31 - 1  # steps * batch size, which the device counts in int32
@@ -91,6 +94,8 @@ class Config:
     """The hardware's own fast float32, exact float32, or bfloat16 with float32 parameters."""
     seed: int = 0
     """Of initialisation, split, order and augmentation."""
+    seeds: int = 1
+    """Runs to make, with this seed and those after it; several devices take one each."""
 
     runs_dir: Path = Path("runs")
     """Where runs have their folders."""
@@ -101,13 +106,23 @@ class Config:
     profile: int = 0
     """Steps to record, after the first few, as a trace for Perfetto or xprof."""
 
+    coordinator: str | None = None
+    """HOST:PORT of the first of several processes, a run's parts; or auto, on a Cloud TPU."""
+    num_processes: int | None = None
+    """Number of processes that a run is made of, where no cluster says so."""
+    process_id: int | None = None
+    """Which of them this is: 0, the first, prints and writes."""
+
     def __post_init__(self) -> None:
         check(self)
 
     @property
     def run_name(self) -> str:
         kind = "cnn" if self.model == "cnn" else f"resnet-{self.effective_shortcut}"
-        return self.name or f"{kind}-{self.depth}-{self.dataset}-{self.recipe}-seed{self.seed}"
+        name = self.name or f"{kind}-{self.depth}-{self.dataset}-{self.recipe}"
+        if self.seeds > 1:
+            return f"{name}-seeds{self.seed}-{self.seed + self.seeds - 1}"
+        return self.name or f"{name}-seed{self.seed}"
 
     @property
     def effective_shortcut(self) -> Shortcut | None:
@@ -153,6 +168,7 @@ def check(config: Config) -> None:
         _require_range(config, name, 0, MOST_IMAGES)
     _require_range(config, "pad", 0, 31)
     _require_range(config, "seed", 0, 2**32 - 1)
+    _require_range(config, "seeds", 1, 2**32 - config.seed)
     for name in ("learning_rate", "muon_learning_rate", "weight_decay"):
         _require_range(config, name, 0, HIGHEST_RATE)
     for name in ("momentum", "muon_momentum", "val_fraction", "label_smoothing"):
@@ -164,11 +180,32 @@ def check(config: Config) -> None:
     good = all(SMALLEST_IMAGE <= side <= LARGEST_IMAGE for side in config.image_size or ())
     wanted = f"two numbers from {SMALLEST_IMAGE} to {LARGEST_IMAGE}"
     _require(good, "image_size", config.image_size, wanted)
+    check_processes(config)
     if config.name is not None:
         plain = config.name not in ("", ".", "..") and not set(config.name) & set("/\\")
         short = len(config.name.encode()) <= LONGEST_NAME
         wanted = f"the name of one folder, at most {LONGEST_NAME} bytes"
         _require(plain and short, "name", config.name, wanted)
+
+
+def check_processes(config: Config) -> None:
+    """Raises a `UserError` unless the flags for several processes make sense together."""
+    several = (config.coordinator, config.num_processes, config.process_id)
+    if config.coordinator == "auto":
+        for name in ("num_processes", "process_id"):
+            _require(getattr(config, name) is None, name, getattr(config, name), "none with auto")
+    elif several != (None, None, None):
+        host, _, port = (config.coordinator or "").rpartition(":")
+        good = bool(host) and port.isascii() and port.isdigit() and 0 < int(port) < 2**16
+        _require(good, "coordinator", config.coordinator, "HOST:PORT of the first process, or auto")
+        count, which = config.num_processes, config.process_id
+        _require(count is not None and count > 0, "num_processes", count, "1 or more")
+        good = which is not None and 0 <= which < (count or 0)
+        _require(
+            good, "process_id", which, f"0 to {(count or 0) - 1}, one less than --num-processes"
+        )
+    alone = config.seeds == 1 or several == (None, None, None)
+    _require(alone, "seeds", config.seeds, "1 where a run is made of several processes")
 
 
 def _require_range(config: Config, field: str, least: int, most: float) -> None:

@@ -6,20 +6,26 @@ from pathlib import Path
 from typing import Any
 
 import jax
+from jax.sharding import Mesh
 from tqdm import tqdm
 
 from jax_resnet.config import Config
 from jax_resnet.data import Dataset
+from jax_resnet.hosts import is_first
 from jax_resnet.training import Metrics
 
 SECONDS = 10.0  # between two looks at the loss; each look waits for the device
 
 
-def announce(config: Config, dataset: Dataset) -> None:
+def announce(config: Config, dataset: Dataset, mesh: Mesh) -> None:
     """Says what the run runs on, and on what data."""
-    devices = jax.devices()
+    if not is_first():
+        return
+    devices = mesh.devices.flat
+    processes = f" in {jax.process_count()} processes" if jax.process_count() > 1 else ""
     print(
-        f"{config.run_name}: {len(devices)} x {devices[0].device_kind} ({devices[0].platform}); "
+        f"{config.run_name}: {len(devices)} x {devices[0].device_kind} ({devices[0].platform})"
+        f"{processes}; "
         f"{config.dataset}: {len(dataset.train)} training, {len(dataset.validation)} validation, "
         f"{len(dataset.test)} test images",
         file=sys.stderr,
@@ -45,13 +51,14 @@ class Progress:
     """A bar with step, loss, accuracy, images/s and time left; a line an epoch where stderr is
     no terminal."""
 
-    def __init__(self, config: Config, step: int) -> None:
+    def __init__(self, config: Config, step: int, label: str = "") -> None:
         self.config = config
-        self.is_terminal = sys.stderr.isatty()
+        self.label = label  # before all that is shown
+        self.is_terminal = sys.stderr.isatty() and is_first()
         self.looked = time.monotonic()
         self.bar = tqdm(
             total=config.steps, initial=step, unit="step", disable=not self.is_terminal,
-            dynamic_ncols=True,
+            dynamic_ncols=True, desc=label.strip() or None,
         )  # fmt: skip
 
     def __enter__(self) -> "Progress":
@@ -77,7 +84,9 @@ class Progress:
 
     def epoch(self, record: dict[str, Any]) -> None:
         """Prints the epoch's line."""
-        parts = [f"step {record['step']:>6}/{self.config.steps}"]
+        if not is_first():
+            return
+        parts = [f"{self.label}step {record['step']:>6}/{self.config.steps}"]
         for split in ("train", "validation"):
             if f"{split}_loss" in record:
                 loss, accuracy = record[f"{split}_loss"], record[f"{split}_accuracy"]

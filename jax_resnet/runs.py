@@ -7,7 +7,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import jax
 from jax_resnet.config import Config, to_json
 from jax_resnet.errors import UserError
 from jax_resnet.find import FILE_NAME
+from jax_resnet.hosts import first_decides, is_first
 from jax_resnet.lock import locked
 from jax_resnet.output import replace_file, writing
 
@@ -24,7 +25,8 @@ PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "jax-
 
 
 class Run:
-    """One run in its folder, one process at a time.
+    """One run in its folder, one process at a time; of a run's many processes, only the first
+    writes there.
 
     `metrics.jsonl` gets a step's line before the step's checkpoint is written, with which a copy
     of all lines is kept; a resumed run goes on from that copy.
@@ -48,10 +50,15 @@ class Run:
                 is in use.
         """
         run = cls(config.runs_dir / config.run_name)
-        with writing(run.folder):
-            run.folder.mkdir(parents=True, exist_ok=True)
-        with locked(run.folder):
-            run._begin(config)
+        with ExitStack() as held:
+
+            def begin() -> None:
+                with writing(run.folder):
+                    run.folder.mkdir(parents=True, exist_ok=True)
+                held.enter_context(locked(run.folder))
+                run._begin(config)
+
+            first_decides(begin)
             yield run
 
     def _begin(self, config: Config) -> None:
@@ -107,6 +114,8 @@ class Run:
 
     def append(self, record: dict[str, Any]) -> None:
         """Adds a line to `metrics.jsonl`, on disk when this returns."""
+        if not is_first():
+            return
         with writing(self.metrics_file), self.metrics_file.open("a") as file:
             file.write(json.dumps(record) + "\n")
             file.flush()
@@ -115,6 +124,8 @@ class Run:
     def put_back(self, lines: bytes) -> None:
         """Makes `metrics.jsonl` what it was when a checkpoint was written: later lines go, and
         missing or damaged ones come back."""
+        if not is_first():
+            return
         with writing(self.metrics_file):
             found = self.metrics_file.read_bytes() if self.metrics_file.exists() else b""
             if not found.startswith(lines):
@@ -123,8 +134,24 @@ class Run:
 
     def best_step(self, steps: Collection[int]) -> int | None:
         """The first of `steps` with the highest validation accuracy, if any was validated."""
+        return first_decides(lambda: self._best_step(steps))
+
+    def _best_step(self, steps: Collection[int]) -> int | None:
         validated = [r for r in self.records() if r["step"] in steps and ACCURACY in r]
         return max(validated, key=lambda r: r[ACCURACY])["step"] if validated else None
+
+
+def finished(config: Config) -> dict[str, Any] | None:
+    """The result of the run that `config` describes, if it has one.
+
+    Raises:
+        UserError: if that run had other hyper-parameters, or its result can't be read.
+    """
+    run = Run(config.runs_dir / config.run_name)
+    if not run.result_file.exists():
+        return None
+    run.refuse_changes(config)
+    return read_json(run.result_file)
 
 
 def environment() -> dict[str, Any]:

@@ -13,7 +13,7 @@ from jax_resnet.data import Dataset
 from jax_resnet.errors import UserError
 from jax_resnet.evaluation import evaluate, to_device
 from jax_resnet.find import load_classifier
-from jax_resnet.trainer import load_dataset
+from jax_resnet.job import load_dataset
 
 SplitName = Literal["test", "validation", "train"]
 Precision = Literal["float32", "tf32", "bf16"]

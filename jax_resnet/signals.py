@@ -4,9 +4,10 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from signal import SIGINT, SIGTERM
 from typing import Any
 
-NUMBERS = (signal.SIGINT, signal.SIGTERM)
+import jax
 
 
 class Interrupted(Exception):
@@ -44,12 +45,15 @@ def raise_signals() -> Iterator[None]:
 
 @contextmanager
 def _handled_by(answer: Callable[[int], None]) -> Iterator[None]:
+    # Of several processes all must stop at one step: JAX's engine listens for SIGTERM itself.
+    numbers = (SIGINT, SIGTERM) if jax.process_count() == 1 else (SIGINT,)
+
     def handle(number: int, _frame: Any) -> None:
-        for each in NUMBERS:
+        for each in numbers:
             signal.signal(each, signal.SIG_DFL)
         answer(number)
 
-    old = {number: signal.signal(number, handle) for number in NUMBERS}
+    old = {number: signal.signal(number, handle) for number in numbers}
     try:
         yield
     finally:

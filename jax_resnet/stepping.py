@@ -1,7 +1,7 @@
 """The jitted programs that take a run from step to step, with all they need in device memory."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -24,6 +24,7 @@ class Programs:
     """What the training loop calls; each leaves its results on the device.
 
     Attributes:
+        mesh: the devices, along one axis.
         orders: the order of the images in the epoch of a step.
         advance: `(state, totals, data, orders)` to the next state and totals; the state given is
             donated. One step on CPU; elsewhere up to `MOST_STEPS`, but not past the epoch's end.
@@ -31,15 +32,17 @@ class Programs:
         zeros: totals of no steps.
     """
 
+    mesh: Mesh
     orders: Callable[[Array], Array]
     advance: Callable[..., tuple[TrainState, Metrics]]
     steps_until: Callable[[int], int]
     zeros: Callable[[], Metrics]
 
 
-def make_mesh() -> Mesh:
-    """All devices along one axis, over which each batch is split."""
-    return jax.make_mesh((jax.device_count(),), ("data",), axis_types=(AxisType.Auto,))
+def make_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
+    """Devices, by default all, along one axis, over which each batch is split."""
+    devices = jax.devices() if devices is None else devices
+    return jax.make_mesh((len(devices),), ("data",), (AxisType.Auto,), devices=devices)
 
 
 def make_programs(
@@ -104,6 +107,7 @@ def make_programs(
         return least(end, step + MOST_STEPS)
 
     return Programs(
+        mesh=mesh,
         orders=jax.jit(
             partial(batches.epoch_orders, key, count=count, batch_size=size),
             out_shardings=replicated,

@@ -98,11 +98,11 @@ def whole_loop(case: Case) -> Run:
     from pathlib import Path
 
     import jax
-    from jax.sharding import NamedSharding, PartitionSpec
 
     from jax_resnet.allocator import keep_memory
 
     keep_memory()
+    from jax_resnet import job as jobs
     from jax_resnet import trainer
     from jax_resnet.checkpoints import Checkpoints
     from jax_resnet.config import Config
@@ -117,12 +117,11 @@ def whole_loop(case: Case) -> Run:
     dataset = Dataset("random", split, nothing, nothing, tuple("abcdefghij"), flippable=True)
     config = Config(batch_size=case.batch_size, runs_dir=Path(tempfile.mkdtemp()), steps=10**6)
     mesh = make_mesh()
-    everywhere = NamedSharding(mesh, PartitionSpec())
     programs = make_programs(config, len(split), True, mesh)
     folder = contextlib.ExitStack().enter_context(Folder.open(config))
     checkpoints = Checkpoints(folder.folder)
-    job = trainer.make_job(config, dataset, programs, folder, checkpoints, everywhere)
-    state = trainer.initial(config, dataset, everywhere)
+    job = jobs.make_job(config, dataset, programs, folder, checkpoints)
+    state = jobs.initial(config, dataset, mesh)
     sys.stderr = io.StringIO()  # the bar is drawn, where nobody sees it
     sys.stderr.isatty = lambda: True  # type: ignore[method-assign]
 

@@ -89,12 +89,12 @@ def configs(flags: Compare) -> Iterator[Config]:
 def run(config: Config, which: str) -> None:
     """Trains unless the run is finished, and looks at its gradients before the first step."""
     from jax_resnet.comparison import INITIAL, initial_gradient_norms
-    from jax_resnet.runs import Run, write_json
-    from jax_resnet.trainer import load_dataset, train
+    from jax_resnet.job import load_dataset
+    from jax_resnet.runs import finished, write_json
+    from jax_resnet.trainer import train
 
     folder = config.runs_dir / config.run_name
-    if (folder / "result.json").is_file():
-        Run(folder).refuse_changes(config)
+    if finished(config) is not None:
         print(f"{which}: {folder} is finished", file=sys.stderr)
         return
     print(f"{which}: {folder}", file=sys.stderr)

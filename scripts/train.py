@@ -1,7 +1,9 @@
-"""Train a CIFAR-10 ResNet, or go on with a run."""
+"""Train a CIFAR-10 ResNet, with one seed or several, or go on with a run."""
 
+import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from jax_resnet.allocator import keep_memory
 from jax_resnet.cli import main, parse_config
@@ -9,16 +11,35 @@ from jax_resnet.cli import main, parse_config
 
 def command(arguments: Sequence[str]) -> None:
     config = parse_config(arguments)
+    from jax_resnet.hosts import HostLost, is_first, join
+    from jax_resnet.seeds import train_seeds
     from jax_resnet.signals import Interrupted
     from jax_resnet.trainer import train
 
+    join(config)
     try:
-        result = train(config)
+        result = train_seeds(config) if config.seeds > 1 else train(config)
     except Interrupted as stop:
-        folder = config.runs_dir / config.run_name
-        saved = f"saved in {folder}" if folder.exists() else "nothing was begun"
-        print(f"{stop}: {saved}; go on with the same command and --resume", file=sys.stderr)
+        if is_first():
+            folder = config.runs_dir / config.run_name
+            saved = f"saved in {folder}" if folder.exists() else "nothing was begun"
+            print(f"{stop}: {saved}; go on with the same command and --resume", file=sys.stderr)
         sys.exit(stop.exit_code)
+    except HostLost as lost:
+        print(f"error: {lost}", file=sys.stderr, flush=True)
+        os._exit(1)  # JAX's own end would wait for the lost one
+    if is_first():
+        show(result)
+
+
+def show(result: dict[str, Any]) -> None:
+    """Test accuracies, of a run or of several seeds."""
+    if "mean" in result:
+        print(
+            f"test accuracy {result['mean']:.4f} +- {result['deviation']:.4f} over the seeds "
+            f"{', '.join(map(str, result['seeds']))}"
+        )
+        return
     for which, scores in result.items():
         print(
             f"{which} (step {scores['step']}): test accuracy {scores['accuracy']:.4f} "
