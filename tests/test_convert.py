@@ -200,6 +200,7 @@ def read_old_format(path):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not CHECKPOINT.exists(), reason="no published checkpoint on this machine")
 @pytest.mark.skipif(not DATA.exists(), reason="no CIFAR-10 on this machine")
 def test_the_published_checkpoint_scores_what_is_published(call, tmp_path):

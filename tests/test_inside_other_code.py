@@ -109,6 +109,7 @@ def test_the_model_within_another_module():
     assert changed(variables["batch_stats"], updates["batch_stats"]) == {"embed"}
 
 
+@pytest.mark.slow
 def test_vmap_over_seeds():
     model, tx = ResNet(8, num_classes=3), optax.sgd(0.1, 0.9)
     keys, images = jax.random.split(jax.random.key(0), 2), IMAGES[:, ::2, ::2]
@@ -138,7 +139,9 @@ from jax_resnet import Classifier
 path, images, logits = sys.argv[1:]
 np.save(logits, Classifier.load(path)(np.load(images)))
 ours = {name for name in sys.modules if name.startswith("jax_resnet")}
-assert ours == {"jax_resnet"} | {f"jax_resnet.{n}" for n in ("classifier", "errors", "model")}, ours
+assert ours == {"jax_resnet"} | {f"jax_resnet.{n}" for n in (
+    "classifier", "errors", "model", "output", "pretrained"
+)}, ours
 """
 
 

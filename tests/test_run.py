@@ -91,7 +91,10 @@ def test_resume_refuses_changed_hyper_parameters(whole):
     assert "--learning-rate was 0.1, is 0.2" in done.stderr
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "number",
+    [signal.SIGTERM, signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.slow)],
+)
 def test_a_stopped_run_goes_on_to_the_same_bits(whole, tmp_path, number):
     folder, _ = whole
     flags = ("--steps", "60", "--name", "stopped", "--resume")
@@ -114,11 +117,18 @@ def test_a_stopped_run_goes_on_to_the_same_bits(whole, tmp_path, number):
     assert_same_run(tmp_path / "stopped", folder / "whole")
 
 
-@pytest.mark.parametrize("at", [5, 9, 12])
-def test_a_signal_in_an_epoch_or_at_its_end_costs_no_line(tmp_path, monkeypatch, at):
-    """An epoch is nine steps here, and the run twelve."""
-    config = Config(dataset="digits", depth=8, steps=12, runs_dir=tmp_path, name="whole")
+@pytest.fixture(scope="module")
+def short(tmp_path_factory):
+    """A finished run of twelve steps, of which nine are an epoch."""
+    folder = tmp_path_factory.mktemp("runs")
+    config = Config(dataset="digits", depth=8, steps=12, runs_dir=folder, name="whole")
     train(config)
+    return config
+
+
+@pytest.mark.parametrize("at", [5, 9, 12])
+def test_a_signal_in_an_epoch_or_at_its_end_costs_no_line(short, tmp_path, monkeypatch, at):
+    config = dataclasses.replace(short, runs_dir=tmp_path, name="stopped")
     update = trainer.Progress.update
 
     def update_then_stop(self, step, totals):
@@ -129,9 +139,9 @@ def test_a_signal_in_an_epoch_or_at_its_end_costs_no_line(tmp_path, monkeypatch,
     with monkeypatch.context() as patch:
         patch.setattr(trainer.Progress, "update", update_then_stop)
         with pytest.raises(Interrupted):
-            train(dataclasses.replace(config, name="stopped"))
-    train(dataclasses.replace(config, name="stopped", resume=True))
-    assert_same_run(tmp_path / "stopped", tmp_path / "whole")
+            train(config)
+    train(dataclasses.replace(config, resume=True))
+    assert_same_run(tmp_path / "stopped", short.runs_dir / "whole")
 
 
 @pytest.mark.parametrize(
@@ -173,13 +183,11 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
         train(config)
 
 
-def test_same_seed_same_bits_other_seed_other_bits(tmp_path):
-    config = Config(dataset="digits", depth=8, steps=12, runs_dir=tmp_path, name="a")
-    train(config)
-    train(dataclasses.replace(config, name="b"))
-    assert_same_run(tmp_path / "a", tmp_path / "b")
-    train(dataclasses.replace(config, name="c", seed=1))
-    assert records(tmp_path / "c") != records(tmp_path / "a")
+def test_same_seed_same_bits_other_seed_other_bits(short, tmp_path):
+    train(dataclasses.replace(short, runs_dir=tmp_path, name="b"))
+    assert_same_run(short.runs_dir / "whole", tmp_path / "b")
+    train(dataclasses.replace(short, runs_dir=tmp_path, name="c", seed=1))
+    assert records(tmp_path / "c") != records(tmp_path / "b")
 
 
 @pytest.mark.skipif(

@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 CODE = """
 import sys
 from pathlib import Path
@@ -22,6 +24,7 @@ print(len(misses))
 """
 
 
+@pytest.mark.slow
 def test_a_second_start_compiles_nothing(tmp_path):
     environment = os.environ | {
         "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "cache"),

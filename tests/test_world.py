@@ -30,7 +30,9 @@ def whole(tmp_path_factory):
     return config
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("where", ["load_dataset", "make_programs", "draw_curves", "write_json"])
 def test_a_signal_outside_the_loop_ends_the_run_and_it_goes_on(
     whole, tmp_path, monkeypatch, where, number
