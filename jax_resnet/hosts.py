@@ -4,6 +4,7 @@ Every process runs the same program on the same data; what they must agree on, t
 """
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -54,7 +55,8 @@ def in_a_cluster(environment: Any) -> bool:
         int(environment.get("OMPI_COMM_WORLD_SIZE", 1)) > 1
         and "OMPI_MCA_orte_hnp_uri" in environment
     )
-    return several or "," in environment.get("TPU_WORKER_HOSTNAMES", "")
+    names = environment.get("TPU_WORKER_HOSTNAMES", "")  # libtpu may put a warning there instead
+    return several or re.fullmatch(r"[\w.:-]+(,[\w.:-]+)+", names) is not None
 
 
 def is_first() -> bool:

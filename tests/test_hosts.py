@@ -124,6 +124,7 @@ def test_sigterm_to_one_saves_all(whole, tmp_path, told):
         ({"OMPI_COMM_WORLD_SIZE": "1", "OMPI_MCA_orte_hnp_uri": "1.0;tcp://10.0.0.1:1"}, False),
         ({"TPU_WORKER_HOSTNAMES": "t0,t1"}, True),
         ({"TPU_WORKER_HOSTNAMES": "localhost"}, False),
+        ({"TPU_WORKER_HOSTNAMES": "WARNING: could not determine them, please set it"}, False),
     ],
 )
 def test_a_cluster_is_told_from_its_environment(environment, expected):

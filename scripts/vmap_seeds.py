@@ -1,0 +1,106 @@
+"""Several seeds on one device: one `vmap`ped step for all, or a step each in turn?
+
+Without words, times both here, alternately. With a TPU topology (`v5e:2x2`), compiles both for one
+of its chips on a machine without one, as `tpu_check.py` does, and prints the compiler's flops and
+bytes.
+"""
+
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+SEEDS = 2
+ROUNDS = 5
+BATCH = 128
+
+if sys.argv[1:]:
+    os.environ["JAX_PLATFORMS"] = "cpu"
+    os.environ["TPU_SKIP_MDS_QUERY"] = "1"  # no metadata server to ask
+
+from jax_resnet.allocator import keep_memory
+
+keep_memory()
+
+import jax
+import jax.numpy as jnp
+from jax.experimental import topologies
+from jax.sharding import SingleDeviceSharding
+
+from jax_resnet import ResNet
+from jax_resnet.config import Config
+from jax_resnet.conv import conv_general_dilated
+from jax_resnet.recipes import make_optimizer
+from jax_resnet.training import TrainState, train_step
+
+Step = Callable[..., Any]
+
+
+def steps() -> tuple[Callable[[], Any], Step, Step]:
+    """What makes states, a step of one seed, and one of all seeds."""
+    fields: dict[str, Any] = {}
+    if not sys.argv[1:] and jax.default_backend() == "cpu":
+        fields["conv_general_dilated"] = conv_general_dilated
+    model, tx = ResNet(20, **fields), make_optimizer(Config())
+
+    def states() -> Any:
+        keys = jax.random.split(jax.random.key(0), SEEDS)
+        return jax.vmap(lambda key: TrainState.init(key, model, tx, (32, 32, 3)))(keys)
+
+    one = jax.jit(train_step, donate_argnums=0)
+    return states, one, jax.jit(jax.vmap(train_step), donate_argnums=0)
+
+
+def measure() -> None:
+    """Times both on this machine."""
+    states, one, many = steps()
+    stacked = states()
+    alone = [jax.tree.map(lambda leaf, k=k: leaf[k], stacked) for k in range(SEEDS)]
+    images = jax.random.normal(jax.random.key(1), (SEEDS, BATCH, 32, 32, 3))
+    labels = jax.random.randint(jax.random.key(2), (SEEDS, BATCH), 0, 10)
+    times: dict[str, list[float]] = {"in turn": [], "vmap": []}
+    for _ in range(ROUNDS + 1):  # the first compiles
+        start = time.monotonic()
+        alone = [one(state, images[k], labels[k])[0] for k, state in enumerate(alone)]
+        jax.block_until_ready(alone)
+        middle = time.monotonic()
+        stacked, _ = many(stacked, images, labels)
+        jax.block_until_ready(stacked)
+        times["in turn"].append(middle - start)
+        times["vmap"].append(time.monotonic() - middle)
+    medians = {how: statistics.median(seconds[1:]) for how, seconds in times.items()}
+    ratio = medians["vmap"] / medians["in turn"]
+    print(
+        f"{SEEDS} seeds, ResNet-20, batch {BATCH}: {medians['in turn']:.2f} s in turn, "
+        f"{medians['vmap']:.2f} s vmapped, {ratio:.2f} times as long"
+    )
+
+
+def look(kinds: Sequence[str]) -> None:
+    """Compiles both for a chip of each kind."""
+    print("| topology | program | GFLOP a seed | MB moved a seed |\n|---|---|---:|---:|")
+    states, one, many = steps()
+    shapes = jax.eval_shape(states)
+    batch = (
+        jax.ShapeDtypeStruct((SEEDS, BATCH, 32, 32, 3), jnp.float32),
+        jax.ShapeDtypeStruct((SEEDS, BATCH), jnp.int32),
+    )
+    for kind in kinds:
+        chip = SingleDeviceSharding(topologies.get_topology_desc(kind, "tpu").devices[0])
+        for name, step, seeds in (("one seed", one, 1), (f"{SEEDS} vmapped", many, SEEDS)):
+            first = 1 if seeds == 1 else 0  # one seed has no axis of seeds
+            arguments = jax.tree.map(
+                lambda a, first=first: jax.ShapeDtypeStruct(
+                    a.shape[first:], a.dtype, sharding=chip
+                ),
+                (shapes, *batch),
+            )
+            cost: Any = step.lower(*arguments).compile().cost_analysis()  # type: ignore[attr-defined]
+            flops, moved = cost["flops"] / seeds / 1e9, cost["bytes accessed"] / seeds / 1e6
+            print(f"| {kind} | {name} | {flops:.1f} | {moved:.0f} |", flush=True)
+
+
+if __name__ == "__main__":
+    look(sys.argv[1:]) if sys.argv[1:] else measure()
