@@ -16,33 +16,18 @@ SEEDS = 2
 ROUNDS = 5
 BATCH = 128
 
-if sys.argv[1:]:
-    os.environ["JAX_PLATFORMS"] = "cpu"
-    os.environ["TPU_SKIP_MDS_QUERY"] = "1"  # no metadata server to ask
-
-from jax_resnet.allocator import keep_memory
-
-keep_memory()
-
-import jax
-import jax.numpy as jnp
-from jax.experimental import topologies
-from jax.sharding import SingleDeviceSharding
-
-from jax_resnet import ResNet
-from jax_resnet.config import Config
-from jax_resnet.conv import conv_general_dilated
-from jax_resnet.recipes import make_optimizer
-from jax_resnet.training import TrainState, train_step
-
 Step = Callable[..., Any]
 
 
-def steps() -> tuple[Callable[[], Any], Step, Step]:
+def steps(**fields: Any) -> tuple[Callable[[], Any], Step, Step]:
     """What makes states, a step of one seed, and one of all seeds."""
-    fields: dict[str, Any] = {}
-    if not sys.argv[1:] and jax.default_backend() == "cpu":
-        fields["conv_general_dilated"] = conv_general_dilated
+    import jax
+
+    from jax_resnet import ResNet
+    from jax_resnet.config import Config
+    from jax_resnet.recipes import make_optimizer
+    from jax_resnet.training import TrainState, train_step
+
     model, tx = ResNet(20, **fields), make_optimizer(Config())
 
     def states() -> Any:
@@ -55,7 +40,16 @@ def steps() -> tuple[Callable[[], Any], Step, Step]:
 
 def measure() -> None:
     """Times both on this machine."""
-    states, one, many = steps()
+    from jax_resnet.allocator import keep_memory
+
+    keep_memory()
+    import jax
+
+    from jax_resnet.conv import conv_general_dilated
+
+    on_cpu = jax.default_backend() == "cpu"
+    fields = {"conv_general_dilated": conv_general_dilated} if on_cpu else {}
+    states, one, many = steps(**fields)
     stacked = states()
     alone = [jax.tree.map(lambda leaf, k=k: leaf[k], stacked) for k in range(SEEDS)]
     images = jax.random.normal(jax.random.key(1), (SEEDS, BATCH, 32, 32, 3))
@@ -80,23 +74,27 @@ def measure() -> None:
 
 def look(kinds: Sequence[str]) -> None:
     """Compiles both for a chip of each kind."""
+    os.environ["JAX_PLATFORMS"] = "cpu"
+    os.environ["TPU_SKIP_MDS_QUERY"] = "1"  # no metadata server to ask
+    import jax
+    from jax.experimental import topologies
+    from jax.sharding import SingleDeviceSharding
+
     print("| topology | program | GFLOP a seed | MB moved a seed |\n|---|---|---:|---:|")
     states, one, many = steps()
     shapes = jax.eval_shape(states)
     batch = (
-        jax.ShapeDtypeStruct((SEEDS, BATCH, 32, 32, 3), jnp.float32),
-        jax.ShapeDtypeStruct((SEEDS, BATCH), jnp.int32),
+        jax.ShapeDtypeStruct((SEEDS, BATCH, 32, 32, 3), jax.numpy.float32),
+        jax.ShapeDtypeStruct((SEEDS, BATCH), jax.numpy.int32),
     )
     for kind in kinds:
         chip = SingleDeviceSharding(topologies.get_topology_desc(kind, "tpu").devices[0])
         for name, step, seeds in (("one seed", one, 1), (f"{SEEDS} vmapped", many, SEEDS)):
-            first = 1 if seeds == 1 else 0  # one seed has no axis of seeds
-            arguments = jax.tree.map(
-                lambda a, first=first: jax.ShapeDtypeStruct(
-                    a.shape[first:], a.dtype, sharding=chip
-                ),
-                (shapes, *batch),
-            )
+            arguments = [
+                jax.ShapeDtypeStruct(a.shape[seeds == 1 :], a.dtype, sharding=chip)
+                for a in jax.tree.leaves((shapes, *batch))
+            ]  # one seed has no axis of seeds
+            arguments = jax.tree.unflatten(jax.tree.structure((shapes, *batch)), arguments)
             cost: Any = step.lower(*arguments).compile().cost_analysis()  # type: ignore[attr-defined]
             flops, moved = cost["flops"] / seeds / 1e9, cost["bytes accessed"] / seeds / 1e6
             print(f"| {kind} | {name} | {flops:.1f} | {moved:.0f} |", flush=True)
