@@ -3,17 +3,26 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-all stress tpu-check lint
+.PHONY: demo test test-all test-oldest stress tpu-check lint
 
 demo: $(VENV)/installed
 	$(BIN)/python scripts/train.py --dataset digits --depth 8 --steps 300 --name demo --resume
 	$(BIN)/python scripts/evaluate.py runs/demo --split test
 
+# Most of the time goes into compiling what then runs for a moment: less optimization, less time.
 test: $(VENV)/installed
-	$(BIN)/python -m pytest -n 2 -m "not slow and not stress"
+	XLA_FLAGS=--xla_backend_optimization_level=1 $(BIN)/python -m pytest -n 2 -m "not slow and not stress"
 
+# All tests, of the programs as users run them.
 test-all: $(VENV)/installed
 	$(BIN)/python -m pytest -n 2 -m "not stress"
+
+# With the oldest version of each direct dependency that pyproject.toml admits.
+test-oldest:
+	$(PYTHON) -m venv $(VENV)-oldest
+	$(VENV)-oldest/bin/pip install --quiet uv
+	$(VENV)-oldest/bin/uv pip install --python $(VENV)-oldest/bin/python --resolution lowest-direct -e ".[dev]"
+	$(VENV)-oldest/bin/python -m pytest -n 2 -m "not slow and not stress"
 
 # Kills, a long run, determinism across caches: under 15 minutes, nothing else running.
 stress: $(VENV)/installed

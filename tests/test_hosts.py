@@ -70,6 +70,7 @@ def assert_close(one, other):
     assert abs(results[0]["correct"] - results[1]["correct"]) <= 2
 
 
+@pytest.mark.slow
 def test_two_processes_make_the_run_of_one(whole, tmp_path):
     first, second = start(tmp_path)
     (said, progress), (silence, nothing) = first.communicate(), second.communicate()

@@ -12,6 +12,7 @@ import jax_resnet
 from jax_resnet import ResNet
 from jax_resnet.model import max_pool_2x2
 
+SLOW = pytest.mark.slow
 SHORTCUTS = ("zeropad", "conv1x1", "subsample", None)
 COUNTS = {20: 269_722, 32: 464_154, 44: 658_586, 56: 853_018, 110: 1_727_962}
 
@@ -30,7 +31,10 @@ def test_parameter_counts(depth, shortcut):
 
 
 @pytest.mark.parametrize("shortcut", SHORTCUTS)
-@pytest.mark.parametrize("size", [(4, 4, 1), (5, 7, 3), (32, 32, 3), (17, 33, 4)])
+@pytest.mark.parametrize(
+    "size",
+    [(4, 4, 1), (5, 7, 3), *[pytest.param(s, marks=SLOW) for s in ((32, 32, 3), (17, 33, 4))]],
+)
 def test_any_image_of_at_least_4x4(shortcut, size):
     model = ResNet(8, 7, shortcut)
     variables = init(model, (2, *size))

@@ -197,6 +197,7 @@ def test_same_seed_same_bits_other_seed_other_bits(short, tmp_path):
 def test_real_cifar10_trains(tmp_path):
     data_dir = Path(__file__).parents[2] / "shared" / "tensorflow_datasets"
     flags = ["--dataset", "cifar10", "--data-dir", data_dir, "--steps", "3", "--name", "cifar"]
+    flags += ["--val-fraction", "0.01"]
     environment = os.environ | {"TFDS_DATA_DIR": str(tmp_path / "none")}
     done = subprocess.run(
         command(tmp_path, *map(str, flags)),
@@ -206,7 +207,7 @@ def test_real_cifar10_trains(tmp_path):
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert "40000 training, 10000 validation, 10000 test images" in done.stderr
+    assert "49500 training, 500 validation, 10000 test images" in done.stderr
     assert json.loads((tmp_path / "cifar" / "result.json").read_text())["last"]["count"] == 10_000
 
 

@@ -82,6 +82,7 @@ def test_a_signal_stops_all_seeds_and_they_go_on(three, tmp_path, monkeypatch):
         assert_same_run(tmp_path / name, whole.runs_dir / name)
 
 
+@pytest.mark.slow
 def test_one_device_takes_one_seed_after_the_other(tmp_path):
     words = command(tmp_path, "--steps", "6", "--seeds", "2")
     environment = os.environ | {"JAX_NUM_CPU_DEVICES": "1"}

@@ -1,0 +1,58 @@
+"""CIFAR-100 with the same commands as CIFAR-10, on data of its shape."""
+
+import json
+import runpy
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+SCRIPTS = Path(__file__).parents[1] / "scripts"
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory):
+    """The original binary version's files, with images of noise."""
+    folder = tmp_path_factory.mktemp("data") / "cifar-100-binary"
+    folder.mkdir()
+    for file, count in (("coarse_label_names.txt", 20), ("fine_label_names.txt", 100)):
+        (folder / file).write_text("".join(f"name {i}\n" for i in range(count)))
+    for file, count in (("train.bin", 50_000), ("test.bin", 10_000)):
+        records = np.random.default_rng(0).integers(0, 256, (count, 3074), np.uint8)
+        records[:, 1] = np.arange(count) % 100
+        records[:, 0] = records[:, 1] // 5
+        records.tofile(folder / file)
+    return folder.parent
+
+
+@pytest.fixture
+def call(monkeypatch, capsys):
+    """Runs a command in this process; what it printed."""
+
+    def run(script, *words):
+        monkeypatch.setattr(sys, "argv", [script, *map(str, words)])
+        runpy.run_path(str(SCRIPTS / script), run_name="__main__")
+        return capsys.readouterr().out
+
+    return run
+
+
+def test_the_same_commands_take_cifar100(call, data_dir, tmp_path):
+    flags = ["--dataset", "cifar100", "--data-dir", data_dir, "--depth", 8, "--steps", 2]
+    flags += ["--batch-size", 16, "--val-fraction", 0.01, "--runs-dir", tmp_path, "--name", "run"]
+    assert "of 10000" in call("train.py", *flags)
+    run = tmp_path / "run"
+    scores = json.loads(call("evaluate.py", run, "--json"))
+    result = json.loads((run / "result.json").read_text())
+    assert (scores["count"], scores["correct"]) == (10_000, result["best"]["correct"])
+    call("report.py", run, "--out", tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text()
+    assert page.count("name 99</th>") == 2, "a row and a column of the confusion"
+
+
+@pytest.mark.slow
+def test_compare_takes_cifar100(call, data_dir, tmp_path):
+    flags = ["--dataset", "cifar100", "--data-dir", data_dir, "--depths", 8, "--steps", 2]
+    flags += ["--seeds", 0, "--batch-size", 16, "--runs-dir", tmp_path, "--out", tmp_path / "out"]
+    assert "| conv1x1 | 8 | 1 |" in call("compare.py", *flags)
