@@ -46,13 +46,14 @@ def test_the_same_commands_take_cifar100(call, data_dir, tmp_path):
     scores = json.loads(call("evaluate.py", run, "--json"))
     result = json.loads((run / "result.json").read_text())
     assert (scores["count"], scores["correct"]) == (10_000, result["best"]["correct"])
-    call("report.py", run, "--out", tmp_path / "report.html")
-    page = (tmp_path / "report.html").read_text()
-    assert page.count("name 99</th>") == 2, "a row and a column of the confusion"
 
 
 @pytest.mark.slow
-def test_compare_takes_cifar100(call, data_dir, tmp_path):
+def test_compare_and_report_take_cifar100(call, data_dir, tmp_path):
     flags = ["--dataset", "cifar100", "--data-dir", data_dir, "--depths", 8, "--steps", 2]
     flags += ["--seeds", 0, "--batch-size", 16, "--runs-dir", tmp_path, "--out", tmp_path / "out"]
     assert "| conv1x1 | 8 | 1 |" in call("compare.py", *flags)
+    run = tmp_path / "cnn-8-cifar100-article-seed0"
+    call("report.py", run, "--out", tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text()
+    assert page.count("name 99</th>") == 2, "a row and a column of the confusion"
