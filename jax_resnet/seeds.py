@@ -56,7 +56,10 @@ def train_seeds(config: Config) -> dict[str, Any]:
 
 
 def each_seed(config: Config) -> Iterator[Config]:
-    """The runs that `config.seeds` stands for."""
+    """The runs that `config.seeds` stands for; of one seed, the run itself."""
+    if config.seeds == 1:
+        yield config
+        return
     for seed in range(config.seed, config.seed + config.seeds):
         name = f"{config.name}-seed{seed}" if config.name else None
         yield dataclasses.replace(config, seed=seed, seeds=1, name=name)

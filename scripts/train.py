@@ -12,7 +12,7 @@ from jax_resnet.cli import main, parse_config
 def command(arguments: Sequence[str]) -> None:
     config = parse_config(arguments)
     from jax_resnet.hosts import HostLost, is_first, join
-    from jax_resnet.seeds import train_seeds
+    from jax_resnet.seeds import each_seed, train_seeds
     from jax_resnet.signals import Interrupted
     from jax_resnet.trainer import train
 
@@ -21,8 +21,9 @@ def command(arguments: Sequence[str]) -> None:
         result = train_seeds(config) if config.seeds > 1 else train(config)
     except Interrupted as stop:
         if is_first():
-            folder = config.runs_dir / config.run_name
-            saved = f"saved in {folder}" if folder.exists() else "nothing was begun"
+            folders = [run.runs_dir / run.run_name for run in each_seed(config)]
+            begun = ", ".join(str(folder) for folder in folders if folder.exists())
+            saved = f"saved in {begun}" if begun else "nothing was begun"
             print(f"{stop}: {saved}; go on with the same command and --resume", file=sys.stderr)
         sys.exit(stop.exit_code)
     except HostLost as lost:

@@ -23,9 +23,15 @@ FLAGS = ("--steps", "400", "--name", "run", "--resume")  # 23 epochs of 18 steps
 ENVIRONMENT = os.environ | {"JAX_NUM_CPU_DEVICES": "2"}
 
 
-def show(row):
-    """A line of the table, on the terminal whatever pytest captures."""
-    print(f"\n| {row} |", file=sys.__stderr__, flush=True)
+@pytest.fixture
+def show(capfd):
+    """Prints a line of the table on the terminal, whatever pytest captures."""
+
+    def line(row):
+        with capfd.disabled():
+            print(f"\n| {row} |", end="", flush=True)
+
+    return line
 
 
 def last_state(folder):
@@ -39,7 +45,7 @@ def last_state(folder):
     return max(steps), ocp.tree.to_flat_dict(tree)
 
 
-def test_fifty_kills_change_nothing(tmp_path):
+def test_fifty_kills_change_nothing(tmp_path, show):
     """Five in each phase, and 15 at random times; then the run goes on to its end."""
     whole = subprocess.run(command(tmp_path / "whole", *FLAGS), env=ENVIRONMENT, check=False)
     assert whole.returncode == 0
@@ -86,7 +92,7 @@ def test_fifty_kills_change_nothing(tmp_path):
     show(f"arrays of the last checkpoint that are the same bits | {len(ours)} of {len(theirs)}")
 
 
-def test_a_long_run_needs_no_more_as_it_goes(tmp_path):
+def test_a_long_run_needs_no_more_as_it_goes(tmp_path, show):
     """20,000 steps of 4 images: memory, open files and threads at a tenth and at the end."""
     words = [sys.executable, SCRIPT, "--dataset", "digits", "--depth", "8", "--batch-size", "4"]
     words += ["--steps", "20000", "--learning-rate", "0.01", "--runs-dir", str(tmp_path)]
@@ -117,7 +123,7 @@ def usage(pid):
     return int(fields["VmRSS"].split()[0]) / 1024, files, int(fields["Threads"])
 
 
-def test_the_same_seed_gives_the_same_bits_with_any_cache(tmp_path):
+def test_the_same_seed_gives_the_same_bits_with_any_cache(tmp_path, show):
     """Two processes with a cold compilation cache each, and one with a warm one."""
     for name, cache in (("one", "a"), ("two", "b"), ("three", "b")):
         environment = ENVIRONMENT | {
