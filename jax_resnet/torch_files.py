@@ -49,7 +49,7 @@ def write_state_dict(state: Mapping[str, np.ndarray], path: str | os.PathLike[st
     with new_file(path) as unfinished:
         if suffix == ".npz":
             with unfinished.open("wb") as file:
-                np.savez(file, allow_pickle=False, **state)
+                np.savez(file, **state)
         elif suffix == ".safetensors":
             from safetensors.numpy import save
 
