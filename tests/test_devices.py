@@ -77,13 +77,13 @@ def run(folder, devices, dtype):
     return arrays
 
 
-# In float32, sums over devices in another order; 2e-4 is four times what was measured.
+# In float32, sums over devices are in another order: 6e-7 was measured.
 @pytest.mark.parametrize(
     ("counts", "dtype", "bound"),
     [
         ((2,), "float64", 1e-9),
         pytest.param((2, 8), "float64", 1e-9, marks=pytest.mark.slow),
-        pytest.param((2, 8), "float32", 2e-4, marks=pytest.mark.slow),
+        pytest.param((2, 8), "float32", 1e-5, marks=pytest.mark.slow),
     ],
 )
 def test_one_and_more_devices_agree(tmp_path, counts, dtype, bound):
