@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -49,7 +50,8 @@ def write_state_dict(state: Mapping[str, np.ndarray], path: str | os.PathLike[st
     with new_file(path) as unfinished:
         if suffix == ".npz":
             with unfinished.open("wb") as file:
-                np.savez(file, **state)
+                # numpy before 2.2 takes `allow_pickle` for an array; mypy, the arrays for it.
+                np.savez(file, **dict[str, Any](state))
         elif suffix == ".safetensors":
             from safetensors.numpy import save
 
