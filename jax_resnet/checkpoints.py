@@ -1,6 +1,5 @@
 """A run's checkpoints: written by Orbax, each under checksums, the last two and the best kept."""
 
-import hashlib
 import json
 import shutil
 import sys
@@ -13,8 +12,8 @@ import orbax.checkpoint as ocp
 from jax_resnet.errors import UserError
 from jax_resnet.hosts import first_decides, is_first
 from jax_resnet.output import replace_file
+from jax_resnet.sums import SUMS, checksums, find_damage
 
-SUMS = "sha256.json"  # in a checkpoint's folder, written last and deleted first
 LINES = "metrics.jsonl"  # there too
 
 
@@ -88,32 +87,6 @@ class Checkpoints:
 
     def close(self) -> None:
         self._manager.close()
-
-
-def checksums(folder: Path) -> dict[str, str]:
-    """SHA-256 of every file under a folder but `SUMS`, by its relative path."""
-    return {
-        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != SUMS
-    }
-
-
-def find_damage(folder: Path) -> str | None:
-    """What is wrong with a checkpoint's folder, or None."""
-    try:
-        expected = json.loads((folder / SUMS).read_text())
-        found = checksums(folder)
-    except FileNotFoundError:
-        return f"{folder} is not complete"
-    except (OSError, ValueError) as error:
-        return f"{folder} can't be read: {error}"
-    if not isinstance(expected, dict):
-        return f"{folder / SUMS} is damaged"
-    for name in sorted(expected.keys() | found.keys()):
-        if expected.get(name) != found.get(name):
-            return f"{folder / name} is damaged"
-    return None
 
 
 def _step_folders(folder: Path) -> list[Path]:

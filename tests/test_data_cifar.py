@@ -293,6 +293,20 @@ def test_stock_tfds_reads_what_is_written(tmp_path, name, capsys):
     assert "tensorflow" not in sys.modules
 
 
+def test_every_file_of_what_is_written_is_under_checksums(tmp_path):
+    write_tfds("cifar100", random_original("cifar100", {"train": 60, "test": 30}), tmp_path)
+    folder = tmp_path / "cifar100" / "3.0.2"
+    files = [path for path in folder.iterdir() if path.name != "sha256.json"]
+    assert len(files) > 4
+    for path in files:
+        good = path.read_bytes()
+        path.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
+        with pytest.raises(UserError, match=f"{path} is damaged"):
+            read_tfds(folder)
+        path.write_bytes(good)
+    read_tfds(folder)
+
+
 def test_an_interrupted_preparation_leaves_nothing(tmp_path):
     original = random_original("cifar10", {"train": 60, "test": 30})
     original.labels["test"]["label"] = original.labels["test"]["label"][:10]

@@ -8,6 +8,7 @@ TFDS's own builder, fed with PNG bytes so that it has no need of TensorFlow's en
 import concurrent.futures
 import contextlib
 import io
+import json
 import os
 import struct
 import sys
@@ -21,6 +22,8 @@ import numpy as np
 from jax_resnet.data.cifar_binary import Original
 from jax_resnet.data.dataset import Split
 from jax_resnet.errors import UserError
+from jax_resnet.output import replace_file
+from jax_resnet.sums import SUMS, checksums, find_damage
 
 VERSION = "3.0.2"
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -46,6 +49,8 @@ def read_tfds(folder: Path) -> tuple[dict[str, Split], tuple[str, ...]]:
             f'convert yours where TensorFlow is installed: tfds.builder("{folder.parent.name}", '
             'file_format="array_record").download_and_prepare()'
         )
+    if (folder / SUMS).exists() and (damage := find_damage(folder)) is not None:
+        raise UserError(f"{damage}: truncated or altered; move {folder} away to have it prepared")
     try:
         info = tfds.builder_from_directory(folder, file_format="array_record").info
         splits = {
@@ -63,6 +68,7 @@ def write_tfds(name: str, original: Original, data_dir: Path) -> None:
     """Writes `DATA_DIR/NAME/VERSION` as TFDS does, as `array_record`.
 
     TFDS writes to a temporary folder and renames it, so an interrupted call leaves nothing there.
+    Checksums of the files follow, in a file that TFDS has no use for; `read_tfds` looks at them.
     The order of the records and all metadata are those that TFDS's own preparation gives.
     """
     import tensorflow_datasets as tfds
@@ -80,7 +86,10 @@ def write_tfds(name: str, original: Original, data_dir: Path) -> None:
 
     # TFDS reports on stdout, which belongs to the command that called.
     with contextlib.redirect_stdout(sys.stderr):
-        Builder(data_dir=data_dir, file_format="array_record").download_and_prepare()
+        builder = Builder(data_dir=data_dir, file_format="array_record")
+        builder.download_and_prepare()
+    folder = Path(builder.data_path)
+    replace_file(folder / SUMS, json.dumps(checksums(folder), indent=1).encode())
 
 
 def _examples(original: Original, split: str) -> Iterator[tuple[int, dict[str, Any]]]:
