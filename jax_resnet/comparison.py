@@ -12,7 +12,7 @@ from jax_resnet.config import Config
 from jax_resnet.data import Dataset
 from jax_resnet.errors import UserError
 from jax_resnet.job import initial, training_data
-from jax_resnet.runs import Run, read_json
+from jax_resnet.runs import Run, chosen, read_json
 from jax_resnet.stepping import make_mesh, make_programs
 
 ARTICLE = {"zeropad": 0.8990, "conv1x1": 0.9027, "cnn": 0.8982}  # ResNet-20, test
@@ -65,7 +65,7 @@ def collect(folders: Iterable[Path]) -> list[Group]:
         try:
             cnn = config["model"] == "cnn"
             variant = "cnn" if cnn else config["shortcut"] or "zeropad"
-            scores = result.get("best", result["last"])
+            scores = chosen(result)
             accuracy, depth = float(scores["accuracy"]), int(config["depth"])
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise UserError(f"{folder} holds no finished run: {error!r}") from error

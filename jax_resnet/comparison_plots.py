@@ -1,6 +1,5 @@
 """The pictures of a comparison: the article's four, test accuracies, gradient norms."""
 
-import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from jax_resnet.comparison import Group
-from jax_resnet.output import replace_file
+from jax_resnet.plots import write_figure
 
 QUANTITIES = ("train_loss", "validation_loss", "train_accuracy", "validation_accuracy")
 PARTS = ("stem_conv", "stage1", "stage2", "stage3", "head")
@@ -31,9 +30,7 @@ def _figure(path: Path, draw: Callable[[Any], None]) -> Path:
 
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     draw(figure)
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png", dpi=120)
-    replace_file(path, picture.getvalue())
+    write_figure(figure, path)
     return path
 
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh
 
 from jax_resnet.checkpoints import Checkpoints
 from jax_resnet.classifier import Classifier
@@ -15,7 +15,7 @@ from jax_resnet.data import Dataset, load, split_validation, statistics
 from jax_resnet.evaluation import Padded, to_device
 from jax_resnet.recipes import make_optimizer
 from jax_resnet.runs import Run
-from jax_resnet.stepping import Programs
+from jax_resnet.stepping import Programs, replicated
 from jax_resnet.training import TrainState
 
 
@@ -57,11 +57,6 @@ def make_job(
     test = to_device(dataset.test, sharding=everywhere)
     data = training_data(config, dataset, programs.mesh)
     return Job(config, run, programs, data, validation, test, dataset.class_names, checkpoints)
-
-
-def replicated(mesh: Mesh) -> NamedSharding:
-    """The same on every device."""
-    return NamedSharding(mesh, PartitionSpec())
 
 
 def training_data(config: Config, dataset: Dataset, mesh: Mesh) -> tuple[jax.Array, ...]:

@@ -28,6 +28,11 @@ def draw_curves(
         axes.set_ylabel(quantity)
         axes.grid(alpha=0.3)
         axes.legend()
+    write_figure(figure, path)
+
+
+def write_figure(figure: Any, path: Path) -> None:
+    """A PNG of a matplotlib `Figure`, in one piece."""
     picture = io.BytesIO()
     figure.savefig(picture, format="png", dpi=120)
     replace_file(path, picture.getvalue())

@@ -17,7 +17,7 @@ from jax_resnet.config import Config
 from jax_resnet.errors import UserError
 from jax_resnet.find import load_classifier
 from jax_resnet.job import load_dataset
-from jax_resnet.runs import Run, read_json
+from jax_resnet.runs import Run, chosen, read_json
 from jax_resnet.scoring import check_suits, run_config
 
 MISTAKES = 24
@@ -49,7 +49,7 @@ class Reported:
     @property
     def shown(self) -> dict[str, Any]:
         """Loss and accuracy on the test images of the state that the page is about."""
-        return self.result.get("best", self.result["last"])
+        return chosen(self.result)
 
     @property
     def seconds(self) -> float:

@@ -154,6 +154,11 @@ def finished(config: Config) -> dict[str, Any] | None:
     return read_json(run.result_file)
 
 
+def chosen(result: dict[str, Any]) -> dict[str, Any]:
+    """The scores of the state chosen on validation; of the last where there is no validation."""
+    return result.get("best", result["last"])
+
+
 def environment() -> dict[str, Any]:
     """What a result may depend on beside the hyper-parameters."""
     return {

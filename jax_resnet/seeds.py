@@ -17,7 +17,7 @@ import jax
 from jax_resnet.config import Config
 from jax_resnet.errors import UserError
 from jax_resnet.output import writing
-from jax_resnet.runs import finished, write_json
+from jax_resnet.runs import chosen, finished, write_json
 from jax_resnet.signals import Interrupted, stop_signals
 from jax_resnet.trainer import train
 
@@ -40,7 +40,7 @@ def train_seeds(config: Config) -> dict[str, Any]:
             f"--seeds is {config.seeds}, expected 1 where a run is made of several processes"
         )
     results = [train_once(run) for run in runs] if len(devices) == 1 else on_all(devices, runs)
-    scores = [result.get("best", result["last"])["accuracy"] for result in results]
+    scores = [chosen(result)["accuracy"] for result in results]
     result = {
         "seeds": [run.seed for run in runs],
         "runs": [run.run_name for run in runs],

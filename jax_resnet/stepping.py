@@ -45,6 +45,11 @@ def make_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
     return jax.make_mesh((len(devices),), ("data",), (AxisType.Auto,), devices=devices)
 
 
+def replicated(mesh: Mesh) -> NamedSharding:
+    """The same on every device."""
+    return NamedSharding(mesh, PartitionSpec())
+
+
 def make_programs(
     config: Config, count: int, flippable: bool, mesh: Mesh, single_steps: bool | None = None
 ) -> Programs:
@@ -65,7 +70,7 @@ def make_programs(
         )
     if single_steps is None:
         single_steps = jax.default_backend() == "cpu"
-    replicated = NamedSharding(mesh, PartitionSpec())
+    everywhere = replicated(mesh)
     split = NamedSharding(mesh, PartitionSpec("data"))
     size = config.batch_size
     key = jax.random.fold_in(jax.random.key(config.seed), 1)  # 0 is initialisation's
@@ -110,13 +115,13 @@ def make_programs(
         mesh=mesh,
         orders=jax.jit(
             partial(batches.epoch_orders, key, count=count, batch_size=size),
-            out_shardings=replicated,
+            out_shardings=everywhere,
         ),
         advance=jax.jit(
-            one_step if single_steps else many_steps, donate_argnums=0, out_shardings=replicated
+            one_step if single_steps else many_steps, donate_argnums=0, out_shardings=everywhere
         ),
         steps_until=steps_until,
-        zeros=jax.jit(_zeros, out_shardings=replicated),
+        zeros=jax.jit(_zeros, out_shardings=everywhere),
     )
 
 

@@ -37,12 +37,12 @@ def jax_run(case: Case, model: Any, tx: Any) -> Run:
     import jax
     from jax.sharding import NamedSharding, PartitionSpec
 
-    from jax_resnet.stepping import PRECISIONS, make_mesh
+    from jax_resnet.stepping import PRECISIONS, make_mesh, replicated
     from jax_resnet.training import TrainState, train_step
 
     mesh = make_mesh()
     state = TrainState.init(jax.random.key(0), model, tx, (32, 32, 3))
-    state = jax.device_put(state, NamedSharding(mesh, PartitionSpec()))
+    state = jax.device_put(state, replicated(mesh))
     images, labels = jax.device_put(batch(case), NamedSharding(mesh, PartitionSpec("data")))
     forward = jax.jit(lambda state, images: state.apply_fn(variables(state), images, train=False))
     step = jax.jit(train_step, donate_argnums=0)

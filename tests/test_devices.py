@@ -29,9 +29,8 @@ from jax_resnet.config import Config
 from jax_resnet.conv import conv_general_dilated
 from jax_resnet.data import Split, load
 from jax_resnet.evaluation import evaluate, to_device
-from jax_resnet.job import replicated
 from jax_resnet.recipes import make_optimizer
-from jax_resnet.stepping import make_mesh, make_programs
+from jax_resnet.stepping import make_mesh, make_programs, replicated
 from jax_resnet.training import TrainState
 
 out, dtype = sys.argv[1:]
