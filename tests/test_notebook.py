@@ -6,12 +6,14 @@ import tomllib
 from pathlib import Path
 
 import nbformat
+import pytest
 from nbclient import NotebookClient
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOK = ROOT / "notebooks" / "colab.ipynb"
 
 
+@pytest.mark.slow
 def test_the_notebook_trains_draws_and_evaluates(tmp_path, monkeypatch):
     """On a CPU, where it takes digits; with few of its steps."""
     monkeypatch.setenv("JAX_PLATFORMS", "cpu")

@@ -93,7 +93,11 @@ def test_resume_refuses_changed_hyper_parameters(whole):
 
 @pytest.mark.parametrize(
     "number",
-    [signal.SIGTERM, signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.slow)],
+    [
+        signal.SIGKILL,
+        pytest.param(signal.SIGTERM, marks=pytest.mark.slow),
+        pytest.param(signal.SIGINT, marks=pytest.mark.slow),
+    ],
 )
 def test_a_stopped_run_goes_on_to_the_same_bits(whole, tmp_path, number):
     folder, _ = whole
