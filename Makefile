@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# A file's tests share its fixtures, and so a worker.
+WORKERS := -n 2 --dist loadfile
 
 .PHONY: demo test test-all test-oldest stress tpu-check lint
 
@@ -11,18 +13,18 @@ demo: $(VENV)/installed
 
 # Most of the time goes into compiling what then runs for a moment: less optimization, less time.
 test: $(VENV)/installed
-	XLA_FLAGS=--xla_backend_optimization_level=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not stress"
+	XLA_FLAGS=--xla_backend_optimization_level=1 $(BIN)/python -m pytest $(WORKERS) -m "not slow and not stress"
 
 # All tests, of the programs as users run them.
 test-all: $(VENV)/installed
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not stress"
+	$(BIN)/python -m pytest $(WORKERS) -m "not stress"
 
 # With the oldest version of each direct dependency that pyproject.toml admits.
 test-oldest:
 	$(PYTHON) -m venv $(VENV)-oldest
 	$(VENV)-oldest/bin/pip install --quiet uv
 	$(VENV)-oldest/bin/uv pip install --python $(VENV)-oldest/bin/python --resolution lowest-direct -e ".[dev]"
-	$(VENV)-oldest/bin/python -m pytest -n 2 --dist loadfile -m "not slow and not stress"
+	$(VENV)-oldest/bin/python -m pytest $(WORKERS) -m "not slow and not stress"
 
 # Kills, a long run, determinism across caches: under 15 minutes, nothing else running.
 stress: $(VENV)/installed

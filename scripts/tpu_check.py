@@ -19,11 +19,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.experimental import topologies
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AxisType, Mesh
 
 from jax_resnet.config import Config, make_model
 from jax_resnet.recipes import make_optimizer
-from jax_resnet.stepping import make_programs
+from jax_resnet.stepping import make_programs, replicated
 from jax_resnet.training import TrainState
 
 KINDS = ("v5e:2x2", "v6e:2x2", "v4:2x2x1")
@@ -75,7 +75,7 @@ def compile_steps(mesh: Mesh, config: Config) -> Any:
         data,
         jax.eval_shape(programs.orders, jax.ShapeDtypeStruct((), jnp.int32)),
     )
-    everywhere = NamedSharding(mesh, PartitionSpec())
+    everywhere = replicated(mesh)
     arguments = jax.tree.map(
         lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=everywhere), arguments
     )
