@@ -1,7 +1,7 @@
 """Compile the training program for TPUs, on a machine without one, and look at what comes out.
 
 `make tpu-check` runs it, with the libtpu that `pip install "jax[tpu]"` brings. Words choose what
-is compiled, by default `v5e:2x2 v6e:2x2 v4:2x2x1`, on one chip and on all of each topology.
+is compiled, by default `v5e:2x2 v6e:2x2 v4:2x2x1`, on one device and on all of each topology.
 Nothing is run: the numbers are the compiler's own.
 """
 
@@ -33,7 +33,7 @@ HOST_TRAFFIC = r" (?:infeed|outfeed|send|recv)\(|custom_call_target=\"[^\"]*call
 
 
 def command(kinds: Sequence[str]) -> None:
-    print("| topology | chips | precision | GFLOP | MB moved | arguments MiB | temporary MiB |")
+    print("| topology | devices | precision | GFLOP | MB moved | arguments MiB | temporary MiB |")
     print("|---|---:|---|---:|---:|---:|---:|")
     for kind in kinds or KINDS:
         devices = topologies.get_topology_desc(kind, "tpu").devices
@@ -56,7 +56,7 @@ def check(kind: str, devices: Sequence[Any], precision: Literal["tf32", "bf16"])
         flush=True,
     )
     for layout, count in layouts(text).most_common(3):
-        print(f"{kind}, {len(devices)} chips, {precision}: {count} x {layout}", file=sys.stderr)
+        print(f"{kind}, {len(devices)} devices, {precision}: {count} x {layout}", file=sys.stderr)
 
 
 def compile_steps(mesh: Mesh, config: Config) -> Any:
