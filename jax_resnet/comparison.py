@@ -15,7 +15,8 @@ from jax_resnet.job import initial, training_data
 from jax_resnet.runs import Run, chosen, read_json
 from jax_resnet.stepping import make_mesh, make_programs
 
-ARTICLE = {"zeropad": 0.8990, "conv1x1": 0.9027, "cnn": 0.8982}  # ResNet-20, test
+# Test accuracies on CIFAR-10.
+ARTICLE = {"zeropad": 0.8990, "conv1x1": 0.9027, "cnn": 0.8982}  # depth 20
 PAPER = {20: 0.9125, 32: 0.9249, 44: 0.9283, 56: 0.9303, 110: 0.9357}  # residual, by depth
 INITIAL = "initial_gradient_norms.json"  # in a run's folder, where `compare.py` looked
 
@@ -30,6 +31,7 @@ class Group:
         records: the lines of `metrics.jsonl` of each run.
         accuracies: on the test images, of the state chosen on validation, one a run.
         initial: gradient norms of each part before the first step, of the runs that know them.
+        dataset: what they were trained on.
     """
 
     variant: str
@@ -37,6 +39,7 @@ class Group:
     records: list[list[dict[str, Any]]]
     accuracies: list[float]
     initial: list[dict[str, float]]
+    dataset: str = "cifar10"
 
     @property
     def label(self) -> str:
@@ -50,6 +53,18 @@ class Group:
     def deviation(self) -> float | None:
         """Standard deviation over the seeds (n - 1); None for one."""
         return statistics.stdev(self.accuracies) if len(self.accuracies) > 1 else None
+
+    @property
+    def article(self) -> float | None:
+        """The article's test accuracy of this net."""
+        same = (self.dataset, self.depth) == ("cifar10", 20)
+        return ARTICLE.get(self.variant) if same else None
+
+    @property
+    def paper(self) -> float | None:
+        """The paper's, of the residual net of this depth (table 6)."""
+        same = self.dataset == "cifar10" and self.variant != "cnn"
+        return PAPER.get(self.depth) if same else None
 
 
 def collect(folders: Iterable[Path]) -> list[Group]:
@@ -67,9 +82,10 @@ def collect(folders: Iterable[Path]) -> list[Group]:
             variant = "cnn" if cnn else config["shortcut"] or "zeropad"
             scores = chosen(result)
             accuracy, depth = float(scores["accuracy"]), int(config["depth"])
+            dataset = str(config["dataset"])
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise UserError(f"{folder} holds no finished run: {error!r}") from error
-        group = groups.setdefault((variant, depth), Group(variant, depth, [], [], []))
+        group = groups.setdefault((variant, depth), Group(variant, depth, [], [], [], dataset))
         group.records.append(run.records())
         group.accuracies.append(accuracy)
         if (folder / INITIAL).is_file():
@@ -85,9 +101,8 @@ def table(groups: Sequence[Group]) -> str:
     ]
     for group in groups:
         spread = "" if group.deviation is None else f" ± {group.deviation:.4f}"
-        article = ARTICLE.get(group.variant) if group.depth == 20 else None
-        paper = None if group.variant == "cnn" else PAPER.get(group.depth)
-        theirs = ["" if value is None else f"{value:.4f}" for value in (article, paper)]
+        published = (group.article, group.paper)
+        theirs = ["" if value is None else f"{value:.4f}" for value in published]
         lines.append(
             f"| {group.variant} | {group.depth} | {len(group.accuracies)} | "
             f"{group.mean:.4f}{spread} | {theirs[0]} | {theirs[1]} |"

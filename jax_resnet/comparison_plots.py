@@ -56,15 +56,25 @@ def _curves(groups: Sequence[Group], quantity: str) -> Callable[[Any], None]:
 
 
 def _bars(groups: Sequence[Group]) -> Callable[[Any], None]:
+    """Means with their standard deviations, each seed, and what was published of the same net."""
+    every: list[tuple[str, str, list[tuple[str, float]]]] = [
+        ("a seed", "k.", [(g.label, accuracy) for g in groups for accuracy in g.accuracies]),
+        ("the article", "C1D", [(g.label, g.article) for g in groups if g.article]),
+        ("the paper", "C2s", [(g.label, g.paper) for g in groups if g.paper]),
+    ]
+
     def draw(figure: Any) -> None:
         axes = figure.subplots()
-        axes.bar([group.label for group in groups], [group.mean for group in groups], alpha=0.6)
-        for group in groups:
-            axes.plot([group.label] * len(group.accuracies), group.accuracies, "k.")
-        lowest = min(accuracy for group in groups for accuracy in group.accuracies)
-        axes.set_ylim(max(0.0, lowest - 0.05), 1.0)
-        axes.set_ylabel("test accuracy, each seed a dot")
+        labels, means = [g.label for g in groups], [g.mean for g in groups]
+        axes.bar(labels, means, yerr=[g.deviation or 0 for g in groups], capsize=8, alpha=0.6)
+        for name, marker, points in every:
+            if points:
+                axes.plot(*zip(*points, strict=True), marker, label=name)
+        accuracies = [accuracy for _, _, points in every for _, accuracy in points]
+        axes.set_ylim(max(0.0, min(accuracies) - 0.02), min(1.0, max(accuracies) + 0.02))
+        axes.set_ylabel("test accuracy")
         axes.grid(alpha=0.3, axis="y")
+        axes.legend()
 
     return draw
 

@@ -64,6 +64,11 @@ def test_the_table_has_means_and_deviations_over_seeds():
     assert "| cnn | 56 | 1 | 0.9000 |  |  |" in lines
 
 
+def test_what_was_published_of_cifar10_stands_beside_cifar10_only():
+    lines = table([Group("zeropad", 20, [], [0.97], [], dataset="digits")])
+    assert "| zeropad | 20 | 1 | 0.9700 |  |  |" in lines
+
+
 def test_gradients_before_the_first_step_are_kept(compare, capsys):
     folder, *_ = compare(capsys, "--seeds", "0")
     norms = json.loads(
