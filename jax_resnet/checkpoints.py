@@ -17,6 +17,13 @@ from jax_resnet.sums import SUMS, checksums, find_damage
 LINES = "metrics.jsonl"  # there too
 
 
+class _Manager(ocp.CheckpointManager):
+    def reached_preemption(self, step: int) -> bool:
+        """The loop's question, with numbers of its own: JAX stops all at the highest number asked
+        for, plus 1."""
+        return False
+
+
 class Checkpoints:
     """The checkpoints in `RUN/checkpoints`, which are good from when their checksums are written.
 
@@ -33,7 +40,7 @@ class Checkpoints:
         first_decides(lambda: _set_damaged_aside(self._folder, run_folder / "damaged"))
         self.steps = [int(folder.name) for folder in _step_folders(self._folder)]
         options = ocp.CheckpointManagerOptions(enable_async_checkpointing=False)
-        self._manager = ocp.CheckpointManager(self._folder, options=options)
+        self._manager = _Manager(self._folder, options=options)
 
     @property
     def latest(self) -> int | None:

@@ -88,11 +88,13 @@ class Classifier(struct.PyTreeNode):
             raise UserError(f"{path} is not a Classifier file: its header lacks {FORMAT!r}")
         if metadata.get("sha256") != digest(arrays):
             raise UserError(f"{path} is damaged: its arrays don't match their checksum")
-        header = json.loads(metadata["classifier"])
-        tree = traverse_util.unflatten_dict(arrays, sep="/")
-        class_names = tuple(header["class_names"])
-        model = ResNet(header["depth"], len(class_names), header["shortcut"])
-        tree = jax.tree.map(jnp.asarray, tree)
+        try:
+            header = json.loads(metadata["classifier"])
+            class_names = tuple(header["class_names"])
+            model = ResNet(header["depth"], len(class_names), header["shortcut"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{path} is damaged: its header can't be read: {error!r}") from error
+        tree = jax.tree.map(jnp.asarray, traverse_util.unflatten_dict(arrays, sep="/"))
         return cls(model=model, class_names=class_names, **tree)
 
     def _tree(self) -> dict[str, Any]:

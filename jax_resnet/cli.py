@@ -112,3 +112,6 @@ def main(command: Callable[[Sequence[str]], None]) -> None:
     except BrokenPipeError:  # the reader, `head` say, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
+    except OSError as error:  # one that no message was made for names its file itself
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)

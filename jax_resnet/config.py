@@ -67,7 +67,8 @@ class Config:
     """Divide the rate by 10 at 1/2 and 3/4 of the steps; or lower it linearly to 0, from the
     first step on or (triangle) after rising for a fifth of the steps."""
     warmup_steps: int = 0
-    """Steps at a tenth of the rate at first, in nets of depth 110 and more (paper, 4.2)."""
+    """Steps at a tenth of the rate at first, with the schedule `step` in nets of depth 110 and more
+    (paper, 4.2)."""
     momentum: float = 0.9
     """Momentum of SGD."""
     muon_momentum: float = 0.6
@@ -130,7 +131,8 @@ class Config:
 
     def hyper_parameters(self) -> dict[str, Any]:
         """What decides the result, as JSON has it."""
-        return {k: v for k, v in to_json(self).items() if k not in NOT_HYPER_PARAMETERS}
+        decisive = {k: v for k, v in to_json(self).items() if k not in NOT_HYPER_PARAMETERS}
+        return decisive | {"shortcut": self.effective_shortcut}
 
 
 def to_json(config: Config) -> dict[str, Any]:
@@ -180,6 +182,10 @@ def check(config: Config) -> None:
     good = all(SMALLEST_IMAGE <= side <= LARGEST_IMAGE for side in config.image_size or ())
     wanted = f"two numbers from {SMALLEST_IMAGE} to {LARGEST_IMAGE}"
     _require(good, "image_size", config.image_size, wanted)
+    try:
+        (config.data_dir or Path()).expanduser()
+    except RuntimeError:
+        _require(False, "data_dir", str(config.data_dir), "a folder; there is no such home")
     check_processes(config)
     if config.name is not None:
         plain = config.name not in ("", ".", "..") and not set(config.name) & set("/\\")
@@ -206,6 +212,7 @@ def check_processes(config: Config) -> None:
         )
     alone = config.seeds == 1 or several == (None, None, None)
     _require(alone, "seeds", config.seeds, "1 where a run is made of several processes")
+    _require(config.seeds == 1 or not config.profile, "profile", config.profile, "0 with --seeds")
 
 
 def _require_range(config: Config, field: str, least: int, most: float) -> None:

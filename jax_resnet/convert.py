@@ -11,6 +11,7 @@ from jax_resnet.errors import UserError
 from jax_resnet.find import load_classifier
 from jax_resnet.model import Shortcut
 from jax_resnet.output import new_file
+from jax_resnet.pretrained import names
 from jax_resnet.torch_files import read_state_dict, write_state_dict
 from jax_resnet.torch_names import FAMILIES
 from jax_resnet.torch_weights import from_torch, to_torch
@@ -19,8 +20,8 @@ FamilyName = Literal["article", "akamaster"]
 
 
 def is_classifier(source: str | os.PathLike[str]) -> bool:
-    """Whether `source` is a run's folder or a Classifier file."""
-    if Path(source).is_dir():
+    """Whether `source` is a run's folder, a Classifier file, or the name of a shipped one."""
+    if Path(source).is_dir() or (not Path(source).exists() and str(source) in names()):
         return True
     try:
         with safe_open(source, framework="numpy") as file:

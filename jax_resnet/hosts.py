@@ -3,8 +3,10 @@
 Every process runs the same program on the same data; what they must agree on, the first decides.
 """
 
+import json
 import os
 import re
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -30,7 +32,7 @@ def join(config: Config) -> None:
     JAX ask a Cloud TPU. To be called before JAX is used for anything else.
 
     Raises:
-        UserError: if the others can't be found.
+        UserError: if the others can't be found, or have other hyper-parameters.
     """
     given: dict[str, Any] = {}
     if config.num_processes is not None:
@@ -46,6 +48,17 @@ def join(config: Config) -> None:
     except (RuntimeError, ValueError) as error:
         where = f"--coordinator {config.coordinator}" if config.coordinator else "the cluster"
         raise UserError(f"{where}: the other processes can't be found: {error}") from error
+    refuse_differences(config)
+
+
+def refuse_differences(config: Config) -> None:
+    """Raises a `UserError` in every process unless all have the same hyper-parameters."""
+    ours = json.dumps(config.hyper_parameters(), sort_keys=True).encode()
+    all_have = multihost_utils.process_allgather(np.uint32(zlib.crc32(ours)))
+    if np.unique(all_have).size > 1:
+        raise UserError(
+            "the processes were given different flags, expected the same in all of them"
+        )
 
 
 def in_a_cluster(environment: Any) -> bool:
@@ -96,10 +109,14 @@ def preempted(dispatch: int) -> bool:
 
 @contextmanager
 def name_lost_hosts() -> Iterator[None]:
-    """Raises `HostLost` for what JAX raises when another process is gone."""
+    """Raises `HostLost` for what JAX raises when another process is gone, and a `UserError` for
+    want of memory."""
     try:
         yield
     except jax.errors.JaxRuntimeError as error:
+        reason = str(error).partition("\n")[0]
+        if reason.startswith("RESOURCE_EXHAUSTED"):
+            raise UserError(f"{reason}: try a smaller --batch-size") from error
         if jax.process_count() == 1:
             raise
         raise HostLost(

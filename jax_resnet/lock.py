@@ -13,8 +13,12 @@ except ImportError:  # Windows has none; there, nothing is locked
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, wait: bool = False) -> Iterator[None]:
     """Holds `folder/lock`; the system lets go of it when the process ends, however it ends.
+
+    Args:
+        folder: must be there.
+        wait: for whoever holds it, another thread perhaps; by default that is an error.
 
     Raises:
         UserError: if another process holds it, or it can't be written.
@@ -26,7 +30,7 @@ def locked(folder: Path) -> Iterator[None]:
     with file:
         if fcntl is not None:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
             except BlockingIOError:
                 raise UserError(
                     f"{folder} is in use by another process: wait for it, or give this run "

@@ -12,8 +12,9 @@ class Profile:
 
     def __init__(self, folder: Path, steps: int, first_step: int) -> None:
         self.folder = folder
+        self.steps = steps
         self.start = first_step + SKIPPED
-        self.stop = self.start + steps
+        self.stop = 0
         self.is_on = False
 
     def __enter__(self) -> "Profile":
@@ -24,10 +25,10 @@ class Profile:
             jax.profiler.stop_trace()
 
     def update(self, step: int) -> None:
-        """Starts or stops as `step` has been dispatched."""
-        if not self.is_on and self.start <= step < self.stop:
+        """Starts or stops as `step` has been dispatched; a dispatch may be of many steps."""
+        if self.steps and not self.is_on and step >= self.start:
             jax.profiler.start_trace(self.folder, create_perfetto_trace=True)
-            self.is_on = True
+            self.is_on, self.stop = True, step + self.steps
         elif self.is_on and step >= self.stop:
             jax.profiler.stop_trace()
-            self.is_on, self.stop = False, 0
+            self.is_on, self.steps = False, 0

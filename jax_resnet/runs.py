@@ -87,6 +87,8 @@ class Run:
         old = self.config()
         if not isinstance(old, dict):
             raise UserError(f"{self.config_file} is damaged: it holds no JSON object")
+        if old.get("model") == "resnet" and old.get("shortcut") is None:
+            old["shortcut"] = "zeropad"  # what `None` stands for
         new = config.hyper_parameters()
         changed = [
             f"--{name.replace('_', '-')} was {old.get(name)!r}, is {value!r}"
@@ -142,16 +144,19 @@ class Run:
 
 
 def finished(config: Config) -> dict[str, Any] | None:
-    """The result of the run that `config` describes, if it has one.
+    """The result of the run that `config` describes, if it has one that can be read.
 
     Raises:
-        UserError: if that run had other hyper-parameters, or its result can't be read.
+        UserError: if that run had other hyper-parameters.
     """
     run = Run(config.runs_dir / config.run_name)
     if not run.result_file.exists():
         return None
     run.refuse_changes(config)
-    return read_json(run.result_file)
+    try:
+        return read_json(run.result_file)
+    except UserError:
+        return None
 
 
 def chosen(result: dict[str, Any]) -> dict[str, Any]:

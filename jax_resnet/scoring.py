@@ -89,6 +89,11 @@ def check_suits(classifier: Classifier, dataset: Dataset) -> None:
             f"the model tells {classes} classes in images of {channels} channels, "
             f"{dataset.name} has {dataset.num_classes} classes in images of {found}"
         )
+    theirs, ours = classifier.class_names, dataset.class_names
+    if theirs != ours and theirs != tuple(map(str, range(classes))):
+        raise UserError(
+            f"the model tells {', '.join(theirs)}, {dataset.name} has {', '.join(ours)}"
+        )
     if classifier.mean.ndim == 3 and classifier.mean.shape[:2] != (height, width):
         size = "x".join(map(str, classifier.mean.shape[:2]))
         raise UserError(f"the model takes {size} pixels, {dataset.name} has {height}x{width}")

@@ -31,7 +31,8 @@ def train_seeds(config: Config) -> dict[str, Any]:
         `result.json` of a folder named for them all.
 
     Raises:
-        UserError, Interrupted: as `train`; the other seeds are brought to their end, or saved.
+        UserError: as `train`, of the first seed that fails, after the others' end.
+        Interrupted: when stopped; what each seed had come to is saved.
     """
     runs = list(each_seed(config))
     devices = jax.devices()
@@ -39,7 +40,7 @@ def train_seeds(config: Config) -> dict[str, Any]:
         raise UserError(
             f"--seeds is {config.seeds}, expected 1 where a run is made of several processes"
         )
-    results = [train_once(run) for run in runs] if len(devices) == 1 else on_all(devices, runs)
+    results = in_turn(runs) if len(devices) == 1 else on_all(devices, runs)
     scores = [chosen(result)["accuracy"] for result in results]
     result = {
         "seeds": [run.seed for run in runs],
@@ -70,6 +71,19 @@ def train_once(config: Config, **how: Any) -> dict[str, Any]:
     return (config.resume and finished(config)) or train(config, **how)
 
 
+def in_turn(runs: list[Config]) -> list[dict[str, Any]]:
+    """One run after the other."""
+    results, errors = [], []
+    for run in runs:
+        try:
+            results.append(train_once(run))
+        except UserError as error:
+            errors.append(error)
+    if errors:
+        raise errors[0]
+    return results
+
+
 def on_all(devices: list[jax.Device], runs: list[Config]) -> list[dict[str, Any]]:
     """A run on each device at a time, a thread each."""
     free: SimpleQueue[jax.Device] = SimpleQueue()
@@ -93,4 +107,5 @@ def on_all(devices: list[jax.Device], runs: list[Config]) -> list[dict[str, Any]
             with one_device() as device:
                 return train_once(config, devices=[device], signals=signals)
 
-        return list(pool.map(run, runs))
+        waiting = [pool.submit(run, config) for config in runs]
+    return [done.result() for done in waiting]

@@ -1,5 +1,6 @@
 """Ctrl-C and SIGTERM: the run is saved before the process ends."""
 
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -10,8 +11,9 @@ from typing import Any
 import jax
 
 
-class Interrupted(Exception):
-    """A signal came; what the run had come to is saved, and it can be resumed."""
+class Interrupted(BaseException):
+    """A signal came; what the run had come to is saved, and it can be resumed. As with
+    `KeyboardInterrupt`, no handler of errors takes it for one."""
 
     def __init__(self, number: int) -> None:
         self.exit_code = 128 + number
@@ -45,13 +47,17 @@ def raise_signals() -> Iterator[None]:
 
 @contextmanager
 def _handled_by(answer: Callable[[int], None]) -> Iterator[None]:
-    # Of several processes all must stop at one step: JAX's engine listens for SIGTERM itself.
+    # Of several processes all must stop at one step: JAX's engine listens for SIGTERM itself, and
+    # tells the others.
     numbers = (SIGINT, SIGTERM) if jax.process_count() == 1 else (SIGINT,)
 
     def handle(number: int, _frame: Any) -> None:
         for each in numbers:
             signal.signal(each, signal.SIG_DFL)
-        answer(number)
+        if SIGTERM in numbers:
+            answer(number)
+        else:
+            os.kill(os.getpid(), SIGTERM)
 
     old = {number: signal.signal(number, handle) for number in numbers}
     try:

@@ -51,11 +51,7 @@ def train(
     """
     with raise_signals() if signals is None else nullcontext(), name_lost_hosts():
         dataset = dataset or load_dataset(config)
-        if config.batch_size > len(dataset.train):
-            raise UserError(
-                f"--batch-size {config.batch_size} is larger than the data, "
-                f"expected at most {len(dataset.train)}, the number of training images"
-            )
+        check_counts(config, dataset)
         mesh = make_mesh(devices)
         programs = make_programs(config, len(dataset.train), dataset.flippable, mesh)
         announce(config, dataset, mesh)
@@ -64,6 +60,17 @@ def train(
             state, totals = restore(job, initial(config, dataset, mesh), programs.zeros())
             state = fit(job, state, totals, signals)
             return finish(job, state)
+
+
+def check_counts(config: Config, dataset: Dataset) -> None:
+    """Raises a `UserError` if there are too few images to train, or none to test, with."""
+    if config.batch_size > len(dataset.train):
+        raise UserError(
+            f"--batch-size {config.batch_size} is larger than the data, "
+            f"expected at most {len(dataset.train)}, the number of training images"
+        )
+    if not len(dataset.test):
+        raise UserError(f"{dataset.name} has no test images, expected at least one")
 
 
 def restore(job: Job, state: TrainState, totals: Metrics) -> tuple[TrainState, Metrics]:
@@ -114,9 +121,10 @@ def fit(
                 profile.update(step)
                 if preempted(next(dispatches)):
                     signals.append(SIGTERM)
+            jax.block_until_ready(totals)
             seconds = time.monotonic() - started
             if signals and step < end:
-                check_finite(job, totals)
+                check_finite(job, state, totals)
                 save(job, state, totals)
                 raise Interrupted(signals[0])
             speed = (step - first) * config.batch_size / seconds
@@ -132,7 +140,7 @@ def fit(
 
 def make_record(job: Job, state: TrainState, totals: Metrics, speed: float) -> dict[str, Any]:
     """A line of `metrics.jsonl`: means over the epoch's steps, and validation."""
-    check_finite(job, totals)
+    check_finite(job, state, totals)
     sums = jax.device_get(totals)
     step, steps = int(state.step), int(sums["steps"])
     record = {
@@ -151,18 +159,26 @@ def make_record(job: Job, state: TrainState, totals: Metrics, speed: float) -> d
     return record
 
 
-def check_finite(job: Job, totals: Metrics) -> None:
-    """Raises a `UserError` if a loss was NaN or infinite; nothing of that is ever saved."""
-    bad_step = int(totals["bad_step"])
+def check_finite(job: Job, state: TrainState, totals: Metrics) -> None:
+    """Raises a `UserError` if a loss or a variable is NaN or infinite; nothing of that is ever
+    saved. A step's loss is of before its update, so the last update shows in the variables only."""
+    bad_step, what = int(totals["bad_step"]), "the loss"
     if bad_step < 0:
-        return
+        if all_finite((state.params, state.batch_stats)):
+            return
+        bad_step, what = int(state.step) - 1, "a variable"
     last = job.checkpoints.latest
     rate = float(make_schedule(job.config, job.config.learning_rate)(bad_step))
     raise UserError(
-        f"the loss is not finite at step {bad_step}, learning rate {rate:g}; "
+        f"{what} is not finite at step {bad_step}, learning rate {rate:g}; "
         f"the last good checkpoint is {'none' if last is None else f'of step {last}'}: "
         "try a lower --learning-rate"
     )
+
+
+@jax.jit
+def all_finite(tree: Any) -> jax.Array:
+    return jnp.all(jnp.stack([jnp.isfinite(x).all() for x in jax.tree.leaves(tree)]))
 
 
 def finish(job: Job, state: TrainState) -> dict[str, Any]:

@@ -1,5 +1,6 @@
-"""What `benchmark.py` compares: each a function from a `Case` to `run(steps)`, which returns when
-the steps are done. Each is made in a process of its own, and imports what it needs there."""
+"""What `benchmark.py` compares: each a function from a `Case` to `run(steps)`, which returns how
+many steps were done, when they are. Each is made in a process of its own, and imports what it
+needs there."""
 
 import os
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-Run = Callable[[int], None]
+Run = Callable[[int], int]
 CHANNELS = (16, 32, 64)
 
 
@@ -50,7 +51,7 @@ def jax_run(case: Case, model: Any, tx: Any) -> Run:
     def variables(state: Any) -> Any:
         return {"params": state.params, "batch_stats": state.batch_stats}
 
-    def run(steps: int) -> None:
+    def run(steps: int) -> int:
         nonlocal state
         with jax.default_matmul_precision(PRECISIONS[case.precision]):
             for _ in range(steps):
@@ -60,6 +61,7 @@ def jax_run(case: Case, model: Any, tx: Any) -> Run:
                     state, done = step(state, images, labels)
                 jax.block_until_ready(done)  # as the training loop: never far ahead
         jax.block_until_ready(state)
+        return steps
 
     return run
 
@@ -97,8 +99,6 @@ def whole_loop(case: Case) -> Run:
     import tempfile
     from pathlib import Path
 
-    import jax
-
     from jax_resnet.allocator import keep_memory
 
     keep_memory()
@@ -125,11 +125,14 @@ def whole_loop(case: Case) -> Run:
     sys.stderr = io.StringIO()  # the bar is drawn, where nobody sees it
     sys.stderr.isatty = lambda: True  # type: ignore[method-assign]
 
-    def run(steps: int) -> None:
+    def run(steps: int) -> int:
         nonlocal state
-        end = dataclasses.replace(config, steps=int(state.step) + steps)
+        begin = int(state.step)
+        end = dataclasses.replace(config, steps=begin + steps)
         state = trainer.fit(job._replace(config=end), state, programs.zeros())
-        jax.block_until_ready(state)
+        return (
+            int(state.step) - begin
+        )  # an accelerator's dispatch may be of more than were asked for
 
     return run
 
@@ -179,14 +182,18 @@ def matmul_peak(case: Case) -> Run:
     import jax
     import jax.numpy as jnp
 
+    from jax_resnet.stepping import PRECISIONS
+
     dtype = jnp.bfloat16 if case.precision == "bf16" else jnp.float32
     a = jnp.ones((PEAK_SIZE, PEAK_SIZE), dtype)
     product = jax.jit(jnp.matmul)
 
-    def run(steps: int) -> None:
-        for _ in range(steps):
-            done = product(a, a)
+    def run(steps: int) -> int:
+        with jax.default_matmul_precision(PRECISIONS[case.precision]):
+            for _ in range(steps):
+                done = product(a, a)
         jax.block_until_ready(done)
+        return steps
 
     return run
 

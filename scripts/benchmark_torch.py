@@ -54,7 +54,7 @@ def make_run(case: Case, compiled: bool) -> Run:
     images = images.permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
     cast = torch.autocast(device, torch.bfloat16, enabled=case.precision == "bf16")
 
-    def run(steps: int) -> None:
+    def run(steps: int) -> int:
         for _ in range(steps):
             with cast, torch.set_grad_enabled(case.mode == "train"):
                 logits = net(images)
@@ -64,5 +64,6 @@ def make_run(case: Case, compiled: bool) -> Run:
                 optimizer.step()
         if device == "cuda":
             torch.cuda.synchronize()
+        return steps
 
     return run

@@ -38,7 +38,7 @@ class Worker:
         self.first: float = self._receive()
 
     def seconds(self, steps: int) -> float:
-        """Runs so many steps and returns how long they took."""
+        """Runs so many steps, or somewhat more, and returns how long so many took."""
         self.connection.send(steps)
         return self._receive()
 
@@ -60,8 +60,8 @@ def serve(connection: Connection, implementation: str, case: Case) -> None:
         steps = 1
         while steps:
             begun = time.perf_counter()
-            run(steps)
-            connection.send(time.perf_counter() - begun)
+            done = run(steps)
+            connection.send((time.perf_counter() - begun) * steps / done)
             steps = connection.recv()
         connection.send(peak_memory())
     except Exception as error:

@@ -18,7 +18,7 @@ class Convert:
 
     source: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="SOURCE")]
     """A state dict (.npz, .safetensors; .pt, .pth, .th where PyTorch is installed); or, for the
-    way back, a run's folder or a Classifier file."""
+    way back, a run's folder, a Classifier file or a shipped model's name."""
     out: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="OUT")]
     """The new file; for the way back its suffix says the format."""
     shortcut: Literal["auto", "zeropad", "conv1x1", "subsample", "none"] = "auto"

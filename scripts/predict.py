@@ -22,7 +22,7 @@ TOP = 3
 class Predict:
     """Tell the classes of image files, with their probabilities.
 
-    Images are turned as EXIF says, and stretched to the size that the model was trained with.
+    Images are turned as EXIF says, and stretched to `--image-size`.
     """
 
     model: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="MODEL")]
@@ -30,7 +30,8 @@ class Predict:
     images: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="IMAGE...")]
     """Image files of any size, and folders of them; subfolders are left out."""
     image_size: tuple[int, int] | None = None
-    """Height and width, in pixels, of the model's training images; its own, or 32 32."""
+    """Height and width, in pixels, of the model's training images: 32 32 by default, or what the
+    model itself says where its mean is by pixel."""
     as_json: Annotated[bool, tyro.conf.arg(name="json"), tyro.conf.FlagCreatePairsOff] = False
     """Print one JSON object: classes; and images, each with file, class and probabilities."""
     grid: Path | None = None

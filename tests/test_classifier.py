@@ -60,6 +60,14 @@ def test_a_damaged_file_is_named_and_refused(classifier, tmp_path, damage):
         Classifier.load(path)
 
 
+def test_a_damaged_header_is_named_and_refused(classifier, tmp_path):
+    path = tmp_path / "model.safetensors"
+    classifier.save(path)
+    path.write_bytes(path.read_bytes().replace(b"class_names", b"class_nomes"))
+    with pytest.raises(UserError, match=r"model\.safetensors is damaged: its header"):
+        Classifier.load(path)
+
+
 def test_no_file_and_a_folder_are_named_and_refused(tmp_path):
     for path in (tmp_path / "none.safetensors", tmp_path):
         with pytest.raises(UserError, match=str(path)):

@@ -138,6 +138,8 @@ def test_a_file_that_is_not_there_or_a_folder_is_refused(tmp_path):
         ("--seed -1", "--seed is -1, expected 0 to 4294967295"),
         ("--pad 32", "--pad is 32, expected 0 to 31"),
         ("--profile -1", "--profile is -1"),
+        ("--profile 5 --seeds 2", "--profile is 5, expected 0 with --seeds"),
+        ("--data-dir ~nobody_of_that_name/x", "--data-dir is '~nobody_of_that_name/x'"),
         (f"--warmup-steps {2**31}", "--warmup-steps is 2147483648"),
         ("--learning-rate nan", "--learning-rate is nan, expected 0 to 1e.38"),
         ("--learning-rate inf", "--learning-rate is inf, expected 0 to 1e.38"),

@@ -6,14 +6,17 @@ import tarfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 from test_data_cifar import SHARED, needs_cifar10, write_original
 
+from jax_resnet.data import cifar
 from jax_resnet.data import download as download_module
 from jax_resnet.data import load
+from jax_resnet.data.cifar_tfds import VERSION
 from jax_resnet.data.download import download
 from jax_resnet.errors import UserError
 
@@ -202,7 +205,25 @@ def test_wrong_bytes_are_refused_and_removed(server, tmp_path):
     with pytest.raises(UserError, match="truncated or altered") as caught:
         load("cifar10", tmp_path, mirror=f"{server.url}/cifar.tar.gz")
     check_three_ways(str(caught.value), f"{server.url}/cifar.tar.gz")
-    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["lock"]
+
+
+def test_of_several_at_once_one_prepares(tmp_path, monkeypatch):
+    prepared = []
+
+    def fetch(layout, root, *_arguments, **_keywords):
+        prepared.append(root)
+        time.sleep(0.1)
+        (root / layout.name / VERSION).mkdir(parents=True)
+
+    def load_one(_number):
+        with pytest.raises(UserError, match="not a finished TFDS data set"):
+            load("cifar10", tmp_path)
+
+    monkeypatch.setattr(cifar, "_fetch", fetch)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(load_one, range(4)))
+    assert prepared == [tmp_path]
 
 
 def test_the_original_and_cifar100_must_have_the_registered_checksum(server, tmp_path, monkeypatch):

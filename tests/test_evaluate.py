@@ -106,6 +106,16 @@ def test_a_model_of_other_classes_or_channels_is_refused(refused, tmp_path):
         assert "digits has 10 classes in images of 1" in message
 
 
+def test_a_model_of_as_many_other_classes_is_refused(refused, tmp_path):
+    names = tuple("abcdefghij")
+    file = tmp_path / "letters.safetensors"
+    state = state_of(classes=10, channels=1)
+    from_torch(state, mean=(0.5,), std=(0.5,), class_names=names)[0].save(file)
+    message = refused(file, "--dataset", "digits")
+    assert message.endswith("the model tells a, b, c, d, e, f, g, h, i, j, "
+                            "digits has 0, 1, 2, 3, 4, 5, 6, 7, 8, 9\n")  # fmt: skip
+
+
 def test_what_is_no_model_is_refused(refused, run, tmp_path):
     assert "is not there" in refused(tmp_path / "absent")
     assert "expected the folder of a finished run" in refused(tmp_path)

@@ -20,7 +20,7 @@ FLAGS = ("--steps", "45", "--learning-rate", "0.002", "--name", "run")  # 18 ste
 SECONDS = 30  # until a process ends whose peer is gone
 
 
-def start(folder, *flags):
+def start(folder, *flags, of_each=([], [])):
     """Two processes with a device each."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -29,7 +29,7 @@ def start(folder, *flags):
     environment = os.environ | {"JAX_NUM_CPU_DEVICES": "1"}
     return [
         subprocess.Popen(
-            [*words, "--process-id", str(i)], env=environment, text=True, bufsize=1,
+            [*words, "--process-id", str(i), *of_each[i]], env=environment, text=True, bufsize=1,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )
         for i in range(2)
@@ -102,16 +102,28 @@ def test_when_one_is_killed_the_other_says_so_and_one_alone_goes_on(whole, tmp_p
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("told", [0, 1])
-def test_sigterm_to_one_saves_all(whole, tmp_path, told):
+@pytest.mark.parametrize(
+    ("told", "number"), [(0, signal.SIGTERM), (1, signal.SIGTERM), (1, signal.SIGINT)]
+)
+def test_a_signal_to_one_saves_all(whole, tmp_path, told, number):
     both = start(tmp_path, "--resume")
     wait_for(both[0], "step     18/")
-    both[told].send_signal(signal.SIGTERM)
+    both[told].send_signal(number)
     for process in both:
         _, said = process.communicate(timeout=60)
         assert process.returncode == 128 + signal.SIGTERM, said
     alone(tmp_path, "--resume")
     assert_close(tmp_path / "run", whole)
+
+
+@pytest.mark.slow
+def test_processes_with_different_flags_are_refused(tmp_path):
+    both = start(tmp_path, of_each=(["--seed", "1"], ["--seed", "2"]))
+    for process in both:
+        _, said = process.communicate(timeout=60)
+        assert process.returncode == 2, said
+        assert "the processes were given different flags" in said
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(

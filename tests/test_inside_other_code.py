@@ -1,4 +1,4 @@
-"""The model in code that is not ours, as docs/from_pytorch.md shows it."""
+"""The model in code that is not ours, as the README shows it."""
 
 import subprocess
 import sys

@@ -4,19 +4,26 @@ import dataclasses
 import gzip
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
 from jax_resnet import Classifier, trainer
 from jax_resnet.config import Config
+from jax_resnet.data.dataset import Split
 from jax_resnet.errors import UserError
+from jax_resnet.hosts import name_lost_hosts
+from jax_resnet.job import load_dataset
+from jax_resnet.profiling import Profile
 from jax_resnet.progress import unused_accelerators
+from jax_resnet.runs import finished
 from jax_resnet.signals import Interrupted
 from jax_resnet.trainer import train
 
@@ -187,6 +194,46 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
         train(config)
 
 
+def test_weights_that_are_not_finite_stop_the_run_though_the_loss_was(tmp_path):
+    config = Config(
+        dataset="digits", depth=8, steps=1, learning_rate=1e38, momentum=0, runs_dir=tmp_path,
+        val_fraction=0, weight_decay=1e38, schedule="linear", name="inf",
+    )  # fmt: skip
+    with pytest.raises(
+        UserError, match=r"a variable is not finite at step 0, learning rate 1e\+38"
+    ):
+        train(config)
+    assert not list((tmp_path / "inf" / "checkpoints").glob("*/*"))
+    assert not (tmp_path / "inf" / "result.json").exists()
+
+
+def test_without_test_images_nothing_is_begun(short, tmp_path):
+    dataset = load_dataset(short)
+    nothing = Split(dataset.test.images[:0], dataset.test.labels[:0])
+    with pytest.raises(UserError, match="digits has no test images, expected at least one"):
+        train(
+            dataclasses.replace(short, runs_dir=tmp_path / "runs"),
+            dataclasses.replace(dataset, test=nothing),
+        )
+    assert not (tmp_path / "runs").exists()
+
+
+def test_the_default_shortcut_may_be_named_or_not(short, tmp_path):
+    folder = tmp_path / "whole"
+    shutil.copytree(short.runs_dir / "whole", folder)
+    named = dataclasses.replace(short, runs_dir=tmp_path, shortcut="zeropad", resume=True)
+    assert short.shortcut is None
+    assert finished(named) == finished(short)
+    with pytest.raises(UserError, match="--shortcut was 'zeropad', is 'conv1x1'"):
+        finished(dataclasses.replace(named, shortcut="conv1x1", name="whole"))
+
+
+def test_want_of_memory_is_said():
+    reason = "RESOURCE_EXHAUSTED: Out of memory"
+    with pytest.raises(UserError, match=f"{reason}: try a smaller --batch"), name_lost_hosts():
+        raise jax.errors.JaxRuntimeError(f"{reason}\nand so on")
+
+
 def test_same_seed_same_bits_other_seed_other_bits(short, tmp_path):
     train(dataclasses.replace(short, runs_dir=tmp_path, name="b"))
     assert_same_run(short.runs_dir / "whole", tmp_path / "b")
@@ -213,6 +260,17 @@ def test_real_cifar10_trains(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "49500 training, 500 validation, 10000 test images" in done.stderr
     assert json.loads((tmp_path / "cifar" / "result.json").read_text())["last"]["count"] == 10_000
+
+
+def test_a_profile_begins_with_the_first_dispatch_that_is_past_compiling(tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(jax.profiler, "start_trace", lambda *_, **__: said.append("start"))
+    monkeypatch.setattr(jax.profiler, "stop_trace", lambda: said.append("stop"))
+    with Profile(tmp_path, 10, first_step=0) as profile:
+        for step in (1, 200, 352, 552):  # of many steps each, as on accelerators
+            profile.update(step)
+            said.append(step)
+    assert said == [1, "start", 200, "stop", 352, 552]
 
 
 def test_profile_writes_a_trace_that_perfetto_opens(tmp_path):

@@ -11,7 +11,7 @@ import jax
 import pytest
 from test_run import assert_same_run, command
 
-from jax_resnet import trainer
+from jax_resnet import seeds, trainer
 from jax_resnet.config import Config
 from jax_resnet.errors import UserError
 from jax_resnet.seeds import train_seeds
@@ -81,6 +81,24 @@ def test_a_signal_stops_all_seeds_and_they_go_on(three, tmp_path, monkeypatch):
     assert train_seeds(config) == result
     for name in result["runs"]:
         assert_same_run(tmp_path / name, whole.runs_dir / name)
+
+
+@pytest.mark.parametrize("devices", [1, 2])
+def test_a_seed_that_fails_keeps_no_other_from_its_end(tmp_path, monkeypatch, devices):
+    trained = []
+
+    def train_but_seed_0(config, **_how):
+        if config.seed == 0:
+            raise UserError("the loss is not finite")
+        trained.append(config.seed)
+        return {}
+
+    monkeypatch.setattr(seeds, "train", train_but_seed_0)
+    some = jax.devices()[:devices]
+    monkeypatch.setattr(jax, "devices", lambda: some)
+    with pytest.raises(UserError, match="not finite"):
+        train_seeds(Config(dataset="digits", depth=8, seeds=4, runs_dir=tmp_path))
+    assert sorted(trained) == [1, 2, 3]
 
 
 @pytest.mark.slow

@@ -2,22 +2,26 @@
 
 import contextlib
 import dataclasses
+import errno
 import os
 import signal
 import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from test_run import assert_same_run
 
 from jax_resnet import trainer
+from jax_resnet.cli import main
 from jax_resnet.config import Config
+from jax_resnet.data.cifar_tfds import read_tfds
 from jax_resnet.errors import UserError
 from jax_resnet.lock import locked
-from jax_resnet.signals import Interrupted
+from jax_resnet.signals import Interrupted, raise_signals
 from jax_resnet.trainer import train
 
 
@@ -54,6 +58,37 @@ def test_a_signal_outside_the_loop_ends_the_run_and_it_goes_on(
         assert_same_run(tmp_path / "whole", whole.runs_dir / "whole")
     else:
         assert not (tmp_path / "whole").exists(), "nothing was begun"
+
+
+def test_a_signal_while_cifar_is_read_is_no_damage(tmp_path, monkeypatch):
+    (tmp_path / "dataset_info.json").touch()
+    (tmp_path / "cifar10.array_record-0").touch()
+
+    def interrupted(*_arguments, **_keywords):
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr("tensorflow_datasets.builder_from_directory", interrupted)
+    with pytest.raises(Interrupted), raise_signals():
+        read_tfds(tmp_path)
+
+
+def test_a_file_that_may_not_be_read_is_named_by_every_command(capsys, monkeypatch):
+    def command(_words):
+        raise PermissionError(errno.EACCES, "Permission denied", "/root/run")
+
+    monkeypatch.setattr(sys, "argv", ["evaluate.py"])
+    with pytest.raises(SystemExit, match="2"):
+        main(command)
+    assert capsys.readouterr().err == "error: [Errno 13] Permission denied: '/root/run'\n"
+
+
+def test_a_lock_can_be_waited_for_by_another_thread(tmp_path):
+    with ThreadPoolExecutor() as pool:
+        with locked(tmp_path):
+            waiting = pool.submit(lambda: locked(tmp_path, wait=True).__enter__())
+            time.sleep(0.2)
+            assert not waiting.done()
+        waiting.result(timeout=10)
 
 
 def test_a_second_process_is_refused(whole, tmp_path):

@@ -18,6 +18,7 @@ from jax_resnet.data.dataset import Dataset, Split
 from jax_resnet.data.download import download
 from jax_resnet.data.fingerprint import canonical_order
 from jax_resnet.errors import UserError
+from jax_resnet.lock import locked
 
 CIFAR10_NAMES = (
     "airplane",
@@ -142,25 +143,17 @@ def _dataset(
 
 
 def _prepare(layout: Layout, root: Path, mirror: str | None) -> None:
-    """Downloads the archive, checks it, and writes it as TFDS would."""
+    """Downloads the archive, checks it, and writes it as TFDS would, unless another thread or
+    process is at it: then that is waited for."""
     url = mirror or layout.url
     if url.endswith("/"):
         url += layout.archive
     archive = root / "downloads" / layout.archive
     try:
-        # It is there already if writing broke off last time.
-        if not archive.exists():
-            download(url, archive)
-        try:
-            if mirror is None:
-                check_archive(layout, archive)
-            original = _read(layout, archive)
-            _from_original(layout, original, archive)
-        except UserError:
-            archive.unlink()
-            raise
-        write_tfds(layout.name, original, root)
-        archive.unlink()
+        archive.parent.mkdir(parents=True, exist_ok=True)
+        with locked(archive.parent, wait=True):
+            if not (root / layout.name / VERSION).exists():
+                _fetch(layout, root, url, archive, genuine=mirror is None)
     except (UserError, OSError) as error:
         raise UserError(
             f"{layout.name} is not in {root} and could not be had from {url}: {error}\n"
@@ -168,3 +161,19 @@ def _prepare(layout: Layout, root: Path, mirror: str | None) -> None:
             f"{layout.name} in it; --mirror URL of {layout.archive}; or --dataset digits, which "
             "needs no download."
         ) from None
+
+
+def _fetch(layout: Layout, root: Path, url: str, archive: Path, genuine: bool) -> None:
+    # It is there already if writing broke off last time.
+    if not archive.exists():
+        download(url, archive)
+    try:
+        if genuine:
+            check_archive(layout, archive)
+        original = _read(layout, archive)
+        _from_original(layout, original, archive)
+    except UserError:
+        archive.unlink()
+        raise
+    write_tfds(layout.name, original, root)
+    archive.unlink()
