@@ -13,9 +13,8 @@ import numpy as np
 import pytest
 from test_data_cifar import SHARED, needs_cifar10, write_original
 
-from jax_resnet.data import cifar
+from jax_resnet.data import cifar, load
 from jax_resnet.data import download as download_module
-from jax_resnet.data import load
 from jax_resnet.data.cifar_tfds import VERSION
 from jax_resnet.data.download import download
 from jax_resnet.errors import UserError
