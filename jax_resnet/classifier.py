@@ -30,6 +30,7 @@ class Classifier(struct.PyTreeNode):
         std: like `mean`.
         model: the net; it takes `(images / 255 - mean) / std`.
         class_names: a name for each logit.
+        image_size: height and width, in pixels, of the images that it was trained on.
     """
 
     variables: Any
@@ -37,6 +38,7 @@ class Classifier(struct.PyTreeNode):
     std: Array
     model: ResNet = struct.field(pytree_node=False)
     class_names: tuple[str, ...] = struct.field(pytree_node=False)
+    image_size: tuple[int, int] = struct.field(pytree_node=False, default=(32, 32))
 
     def __call__(
         self, images: UInt8[Array, "n height width channels"], precision: str = "float32"
@@ -67,6 +69,7 @@ class Classifier(struct.PyTreeNode):
             "depth": self.model.depth,
             "shortcut": self.model.shortcut,
             "class_names": self.class_names,
+            "image_size": self.image_size,
         }
         metadata = {"format": FORMAT, "classifier": json.dumps(header), "sha256": digest(arrays)}
         replace_file(path, save(arrays, metadata))
@@ -91,11 +94,12 @@ class Classifier(struct.PyTreeNode):
         try:
             header = json.loads(metadata["classifier"])
             class_names = tuple(header["class_names"])
+            height, width = header.get("image_size", (32, 32))
             model = ResNet(header["depth"], len(class_names), header["shortcut"])
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(f"{path} is damaged: its header can't be read: {error!r}") from error
         tree = jax.tree.map(jnp.asarray, traverse_util.unflatten_dict(arrays, sep="/"))
-        return cls(model=model, class_names=class_names, **tree)
+        return cls(model=model, class_names=class_names, image_size=(height, width), **tree)
 
     def _tree(self) -> dict[str, Any]:
         return {"variables": self.variables, "mean": self.mean, "std": self.std}

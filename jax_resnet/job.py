@@ -85,7 +85,8 @@ def initial(config: Config, dataset: Dataset, mesh: Mesh) -> TrainState:
 
 def make_classifier(job: Job, state: TrainState) -> Classifier:
     """What the run has come to: the plain float32 net with the state's variables."""
-    _, _, mean, std = job.data
+    images, _, mean, std = job.data
+    height, width = images.shape[1:3]
     model = make_model(job.config, len(job.class_names))
     variables = {"params": state.params, "batch_stats": state.batch_stats}
-    return Classifier(variables, mean, std, model, job.class_names)
+    return Classifier(variables, mean, std, model, job.class_names, (height, width))

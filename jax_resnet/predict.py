@@ -41,14 +41,14 @@ def input_shape(
     """Height, width and channels of the images that a classifier takes.
 
     A mean by pixel says the size; where it is by channel, any size will do, and `image_size` or
-    else CIFAR's 32 by 32 is taken.
+    else that of the training images is taken.
 
     Raises:
         UserError: if `image_size` is not what the classifier's mean says, or is too small.
     """
     channels = classifier.variables["params"]["stem_conv"]["kernel"].shape[2]
     own = classifier.mean.shape[:2] if classifier.mean.ndim == 3 else None
-    height, width = image_size or own or (32, 32)
+    height, width = image_size or own or classifier.image_size
     if own and (height, width) != own:
         raise UserError(
             f"--image-size is {height} {width}, expected {own[0]} {own[1]}, the model's"

@@ -22,19 +22,22 @@ class Export:
     """A run's folder, or a Classifier file."""
     out: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="OUT")]
     """The new file."""
-    height: int = 32
-    """Of the images, in pixels."""
-    width: int = 32
-    """Of the images, in pixels."""
+    height: int | None = None
+    """Of the images, in pixels; the training images' by default."""
+    width: int | None = None
+    """Of the images, in pixels; the training images' by default."""
 
 
 def command(arguments: Sequence[str]) -> None:
     flags = parse(Export, arguments)
     classifier = load_classifier(flags.model)
+    height, width = classifier.image_size
+    height = height if flags.height is None else flags.height
+    width = width if flags.width is None else flags.width
     try:
-        content = export_classifier(classifier, flags.height, flags.width)
+        content = export_classifier(classifier, (height, width))
     except (ValueError, TypeError) as error:
-        size = f"--height {flags.height} --width {flags.width}"
+        size = f"--height {height} --width {width}"
         raise UserError(f"{size} does not suit {flags.model}: {error}") from error
     with new_file(flags.out) as unfinished:
         unfinished.write_bytes(content)

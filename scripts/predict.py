@@ -22,7 +22,7 @@ TOP = 3
 class Predict:
     """Tell the classes of image files, with their probabilities.
 
-    Images are turned as EXIF says, and stretched to `--image-size`.
+    Images are turned as EXIF says, and stretched to the size that the model was trained on.
     """
 
     model: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="MODEL")]
@@ -30,8 +30,7 @@ class Predict:
     images: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="IMAGE...")]
     """Image files of any size, and folders of them; subfolders are left out."""
     image_size: tuple[int, int] | None = None
-    """Height and width, in pixels, of the model's training images: 32 32 by default, or what the
-    model itself says where its mean is by pixel."""
+    """Height and width, in pixels, that the images are stretched to instead."""
     as_json: Annotated[bool, tyro.conf.arg(name="json"), tyro.conf.FlagCreatePairsOff] = False
     """Print one JSON object: classes; and images, each with file, class and probabilities."""
     grid: Path | None = None

@@ -14,7 +14,8 @@ def classifier(request):
     model = ResNet(8, 3, "conv1x1")
     variables = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 8, 8, 3)))
     mean = jnp.full(request.param, 0.4)
-    return Classifier(variables, mean, jnp.full((3,), 0.2), model, ("a", "b", "ü"))
+    std = jnp.full((3,), 0.2)
+    return Classifier(variables, mean, std, model, ("a", "b", "ü"), image_size=(8, 8))
 
 
 @pytest.fixture
@@ -40,6 +41,7 @@ def test_file_brings_back_the_same(classifier, images, tmp_path):
     classifier.save(path)
     loaded = Classifier.load(path)
     assert (loaded.model, loaded.class_names) == (classifier.model, classifier.class_names)
+    assert loaded.image_size == (8, 8)
     np.testing.assert_array_equal(loaded(images), classifier(images))
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
 

@@ -84,6 +84,7 @@ def test_no_images_have_no_probabilities(classifier, images):
 def test_the_input_is_as_the_mean_and_the_first_kernel_say():
     assert input_shape(make_classifier()) == (32, 32, 3)
     assert input_shape(make_classifier(), (8, 12)) == (8, 12, 3)
+    assert input_shape(make_classifier().replace(image_size=(8, 9))) == (8, 9, 3)
     gray = make_classifier(mean_shape=(8, 10, 1), channels=1)
     assert input_shape(gray) == (8, 10, 1)
     for classifier, size in ((gray, (8, 8)), (make_classifier(), (3, 8))):
