@@ -7,7 +7,7 @@ the very run that its seed alone would be: the same program, on one device.
 import dataclasses
 import statistics
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from queue import SimpleQueue
 from typing import Any
@@ -107,5 +107,6 @@ def on_all(devices: list[jax.Device], runs: list[Config]) -> list[dict[str, Any]
             with one_device() as device:
                 return train_once(config, devices=[device], signals=signals)
 
-        waiting = [pool.submit(run, config) for config in runs]
-    return [done.result() for done in waiting]
+        ends = [pool.submit(run, config) for config in runs]
+        wait(ends)
+    return [end.result() for end in ends]
