@@ -130,9 +130,8 @@ def whole_loop(case: Case) -> Run:
         begin = int(state.step)
         end = dataclasses.replace(config, steps=begin + steps)
         state = trainer.fit(job._replace(config=end), state, programs.zeros())
-        return (
-            int(state.step) - begin
-        )  # an accelerator's dispatch may be of more than were asked for
+        # An accelerator's dispatch may be of more steps than were asked for.
+        return int(state.step) - begin
 
     return run
 
