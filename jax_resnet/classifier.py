@@ -40,6 +40,11 @@ class Classifier(struct.PyTreeNode):
     class_names: tuple[str, ...] = struct.field(pytree_node=False)
     image_size: tuple[int, int] = struct.field(pytree_node=False, default=(32, 32))
 
+    @property
+    def channels(self) -> int:
+        """Of the images."""
+        return self.variables["params"]["stem_conv"]["kernel"].shape[2]
+
     def __call__(
         self, images: UInt8[Array, "n height width channels"], precision: str = "float32"
     ) -> Float[Array, "n classes"]:

@@ -104,14 +104,11 @@ def main(command: Callable[[Sequence[str]], None]) -> None:
     logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax tells developers, not users
     try:
         command(sys.argv[1:])
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:  # the reader, `head` say, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
-    except OSError as error:  # one that no message was made for names its file itself
+    except (UserError, OSError) as error:  # an OSError names its file itself
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

@@ -8,7 +8,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from jax_resnet.config import Config
+from jax_resnet.config import Config, default_shortcut
 from jax_resnet.data import Dataset
 from jax_resnet.errors import UserError
 from jax_resnet.job import initial, training_data
@@ -78,8 +78,7 @@ def collect(folders: Iterable[Path]) -> list[Group]:
         run = Run(folder)
         config, result = run.config(), read_json(run.result_file)
         try:
-            cnn = config["model"] == "cnn"
-            variant = "cnn" if cnn else config["shortcut"] or "zeropad"
+            variant = config["shortcut"] or default_shortcut(config["model"]) or "cnn"
             scores = chosen(result)
             accuracy, depth = float(scores["accuracy"]), int(config["depth"])
             dataset = str(config["dataset"])

@@ -127,12 +127,17 @@ class Config:
 
     @property
     def effective_shortcut(self) -> Shortcut | None:
-        return None if self.model == "cnn" else self.shortcut or "zeropad"
+        return self.shortcut or default_shortcut(self.model)
 
     def hyper_parameters(self) -> dict[str, Any]:
         """What decides the result, as JSON has it."""
         decisive = {k: v for k, v in to_json(self).items() if k not in NOT_HYPER_PARAMETERS}
         return decisive | {"shortcut": self.effective_shortcut}
+
+
+def default_shortcut(model: str) -> Shortcut | None:
+    """What no `shortcut` stands for."""
+    return None if model == "cnn" else "zeropad"
 
 
 def to_json(config: Config) -> dict[str, Any]:

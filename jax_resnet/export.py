@@ -19,9 +19,8 @@ def export_classifier(classifier: Classifier, image_size: tuple[int, int] | None
     Raises:
         ValueError: if the net can't take images of that size.
     """
-    channels = classifier.variables["params"]["stem_conv"]["kernel"].shape[2]
     (batch,) = export.symbolic_shape("batch")
     height, width = image_size or classifier.image_size
-    images = jax.ShapeDtypeStruct((batch, height, width, channels), jnp.uint8)
+    images = jax.ShapeDtypeStruct((batch, height, width, classifier.channels), jnp.uint8)
     exported = export.export(jax.jit(lambda x: classifier(x)), platforms=PLATFORMS)(images)
     return bytes(exported.serialize())

@@ -46,7 +46,6 @@ def input_shape(
     Raises:
         UserError: if `image_size` is not what the classifier's mean says, or is too small.
     """
-    channels = classifier.variables["params"]["stem_conv"]["kernel"].shape[2]
     own = classifier.mean.shape[:2] if classifier.mean.ndim == 3 else None
     height, width = image_size or own or classifier.image_size
     if own and (height, width) != own:
@@ -55,4 +54,4 @@ def input_shape(
         )
     if not all(SMALLEST_IMAGE <= side <= 4096 for side in (height, width)):
         raise UserError(f"--image-size is {height} {width}, expected {SMALLEST_IMAGE} to 4096 each")
-    return height, width, channels
+    return height, width, classifier.channels

@@ -13,7 +13,7 @@ from typing import Any
 
 import jax
 
-from jax_resnet.config import Config, to_json
+from jax_resnet.config import Config, default_shortcut, to_json
 from jax_resnet.errors import UserError
 from jax_resnet.find import FILE_NAME
 from jax_resnet.hosts import first_decides, is_first
@@ -87,8 +87,8 @@ class Run:
         old = self.config()
         if not isinstance(old, dict):
             raise UserError(f"{self.config_file} is damaged: it holds no JSON object")
-        if old.get("model") == "resnet" and old.get("shortcut") is None:
-            old["shortcut"] = "zeropad"  # what `None` stands for
+        if old.get("shortcut") is None:
+            old["shortcut"] = default_shortcut(str(old.get("model")))
         new = config.hyper_parameters()
         changed = [
             f"--{name.replace('_', '-')} was {old.get(name)!r}, is {value!r}"

@@ -76,13 +76,13 @@ def run_config(folder: Path, given: dict[str, Any]) -> Config:
 def file_config(classifier: Classifier, given: dict[str, Any]) -> Config:
     """The `Config` of a data set as it comes, nothing taken from its training images."""
     if given.get("dataset") == "folder":
-        given = given | {"channels": _channels(classifier)}
+        given = given | {"channels": classifier.channels}
     return Config(val_fraction=0, **given)
 
 
 def check_suits(classifier: Classifier, dataset: Dataset) -> None:
     """Raises a `UserError` if the classifier has other classes or takes other images."""
-    classes, channels = len(classifier.class_names), _channels(classifier)
+    classes, channels = len(classifier.class_names), classifier.channels
     height, width, found = dataset.image_shape
     if (classes, channels) != (dataset.num_classes, found):
         raise UserError(
@@ -97,7 +97,3 @@ def check_suits(classifier: Classifier, dataset: Dataset) -> None:
     if classifier.mean.ndim == 3 and classifier.mean.shape[:2] != (height, width):
         size = "x".join(map(str, classifier.mean.shape[:2]))
         raise UserError(f"the model takes {size} pixels, {dataset.name} has {height}x{width}")
-
-
-def _channels(classifier: Classifier) -> int:
-    return classifier.variables["params"]["stem_conv"]["kernel"].shape[2]
