@@ -95,6 +95,10 @@ def crop(x: Array, key: Key[Array, ""], pad: int, mode: str) -> Array:
     )
 
 
-def flip_parity(key: Key[Array, ""], indices: Int[Array, " b"], epoch: Array, count: int) -> Array:
-    """0 or 1 for each image: random in the first epoch, the other in every second one."""
-    return (jax.random.bernoulli(key, 0.5, (count,))[indices] + epoch) % 2
+def flip_parity(
+    key: Key[Array, ""], indices: Int[Array, " b"], step: Array, count: int
+) -> Int[Array, " b"]:
+    """0 or 1 for each image of batch `step`: random in the first epoch, the other in the next."""
+    size = len(indices)
+    epochs = (step * size + jnp.arange(size)) // count  # a batch may lie in two
+    return (jax.random.bernoulli(key, 0.5, (count,))[indices] + epochs) % 2

@@ -80,10 +80,9 @@ def make_programs(
         now = jnp.asarray(state.step)
         indices = batches.batch_indices(orders, now, size)
         indices = jax.lax.with_sharding_constraint(indices, split)
-        epoch = batches.epoch_of(now, count, size)
         x = batches.augment(
             images[indices],
-            batches.flip_parity(key, indices, epoch, count),
+            batches.flip_parity(key, indices, now, count),
             jax.random.fold_in(key, now),
             mean,
             std,

@@ -75,11 +75,16 @@ def test_flips():
 
 
 def test_alternating_flips_every_image_every_other_epoch():
-    parity = partial(flip_parity, KEY, jnp.arange(100), count=100)
-    first, second, third = (parity(epoch=epoch) for epoch in range(3))
-    assert 30 < first.sum() < 70
-    np.testing.assert_array_equal(first, 1 - second)
-    np.testing.assert_array_equal(first, third)
+    """Those of a batch that lies in two epochs too: 3 epochs of 100 images, in batches of 12."""
+    orders = partial(epoch_orders, KEY, count=100, batch_size=12)
+    seen = [[] for _ in range(100)]
+    for step in range(25):
+        indices = batch_indices(orders(jnp.asarray(step)), step, 12)
+        parities = flip_parity(KEY, indices, step, 100)
+        for index, parity in zip(indices.tolist(), parities.tolist(), strict=True):
+            seen[index].append(parity)
+    assert set(map(tuple, seen)) == {(0, 1, 0), (1, 0, 1)}
+    assert 30 < sum(first for first, *_ in seen) < 70
 
 
 def test_what_comes_in_from_outside():
