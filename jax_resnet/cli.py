@@ -43,11 +43,14 @@ def parse_config(arguments: Sequence[str]) -> Config:
     """
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     first.add_argument("--recipe", nargs="?")
+    first.add_argument("--model", nargs="?")
     first.add_argument("--config", nargs="?")
     words = first.parse_known_args(arguments)[0]
     values = read_config(words.config) if words.config else {}
     named = words.recipe or values.get("recipe", "article")
     recipe = RECIPES.get(named, Config())  # of an unknown one tyro tells below
+    if (words.model or values.get("model")) == "cnn":
+        recipe = dataclasses.replace(recipe, shortcut=None)  # a recipe's is for residual nets
     flags = vars(parse(_Train, arguments, _Train(**vars(recipe) | values)))
     try:
         return Config(**{field.name: flags[field.name] for field in dataclasses.fields(Config)})

@@ -47,10 +47,17 @@ def test_a_recipe_on_the_command_line_comes_before_the_files(write_config):
 
 
 def test_flags_mend_what_the_file_and_the_recipe_would_not_admit(write_config):
-    file = write_config({"model": "cnn", "recipe": "paper"})
+    file = write_config({"model": "cnn", "shortcut": "zeropad"})
     assert parse_config(["--config", file, "--shortcut", "None"]).shortcut is None
-    with pytest.raises(UserError, match=r"--shortcut is 'subsample'.*with --config .*config"):
+    with pytest.raises(UserError, match=r"--shortcut is 'zeropad'.*with --config .*config"):
         parse_config(["--config", file])
+
+
+def test_a_recipes_shortcut_is_for_residual_nets(write_config):
+    expected = dataclasses.replace(RECIPES["paper"], model="cnn", shortcut=None)
+    assert parse_config(["--recipe", "paper", "--model", "cnn"]) == expected
+    file = write_config({"model": "cnn", "recipe": "paper"})
+    assert parse_config(["--config", file]) == expected
 
 
 @pytest.mark.parametrize("name", RECIPES)
