@@ -28,8 +28,8 @@ class HostLost(Exception):
 def join(config: Config) -> None:
     """Makes this process one of several, where flags or the environment say so.
 
-    Slurm, Open MPI and Kubernetes' TPU slices say so in the environment; `--coordinator auto` lets
-    JAX ask a Cloud TPU. To be called before JAX is used for anything else.
+    Slurm, Open MPI 4 and Kubernetes' TPU slices say so in the environment; `--coordinator auto`
+    lets JAX ask a Cloud TPU. To be called before JAX is used for anything else.
 
     Raises:
         UserError: if the others can't be found, or have other hyper-parameters.
@@ -42,6 +42,7 @@ def join(config: Config) -> None:
             "process_id": config.process_id,
         }
     elif config.coordinator is None and not in_a_cluster(os.environ):
+        refuse_other_launchers(os.environ)
         return
     try:
         jax.distributed.initialize(heartbeat_timeout_seconds=HEARTBEAT_SECONDS, **given)
@@ -70,6 +71,17 @@ def in_a_cluster(environment: Any) -> bool:
     )
     names = environment.get("TPU_WORKER_HOSTNAMES", "")  # libtpu may put a warning there instead
     return several or re.fullmatch(r"[\w.:-]+(,[\w.:-]+)+", names) is not None
+
+
+def refuse_other_launchers(environment: Any) -> None:
+    """Raises a `UserError` where an MPI that JAX can't ask has started several processes: each
+    would take itself for the whole run."""
+    for name in ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE"):
+        if int(environment.get(name, 1)) > 1:
+            raise UserError(
+                f"this is one of {environment[name]} processes, says {name}, but not where the "
+                "others are: give --coordinator HOST:PORT, --num-processes and --process-id"
+            )
 
 
 def is_first() -> bool:

@@ -13,7 +13,7 @@ from test_run import command, records
 
 from jax_resnet.cli import parse_config
 from jax_resnet.errors import UserError
-from jax_resnet.hosts import in_a_cluster
+from jax_resnet.hosts import in_a_cluster, join
 
 # A low rate: a high one would amplify the float32 rounding that differs between processes.
 FLAGS = ("--steps", "45", "--learning-rate", "0.002", "--name", "run")  # 18 steps an epoch
@@ -142,6 +142,16 @@ def test_processes_with_different_flags_are_refused(tmp_path):
 )
 def test_a_cluster_is_told_from_its_environment(environment, expected):
     assert in_a_cluster(environment) is expected
+
+
+@pytest.mark.parametrize("name", ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE"])
+def test_one_of_several_that_cannot_find_the_others_is_refused(name, monkeypatch):
+    """As Open MPI 5, MPICH and Intel MPI start them."""
+    monkeypatch.setenv(name, "1")
+    join(parse_config([]))
+    monkeypatch.setenv(name, "2")
+    with pytest.raises(UserError, match=f"one of 2 processes, says {name}.*give --coordinator"):
+        join(parse_config([]))
 
 
 @pytest.mark.parametrize(
