@@ -87,19 +87,21 @@ def configs(flags: Compare) -> Iterator[Config]:
 
 
 def run(config: Config, which: str) -> None:
-    """Trains unless the run is finished, and looks at its gradients before the first step."""
+    """Trains unless the run is finished, and looks at its gradients before the first step, unless
+    that was done."""
     from jax_resnet.comparison import INITIAL, initial_gradient_norms
     from jax_resnet.job import load_dataset
     from jax_resnet.runs import finished, write_json
     from jax_resnet.trainer import train
 
     folder = config.runs_dir / config.run_name
-    if finished(config) is not None:
-        print(f"{which}: {folder} is finished", file=sys.stderr)
+    trained = finished(config) is not None
+    print(f"{which}: {folder}{' is finished' if trained else ''}", file=sys.stderr)
+    if trained and (folder / INITIAL).exists():
         return
-    print(f"{which}: {folder}", file=sys.stderr)
     dataset = load_dataset(config)
-    train(config, dataset)
+    if not trained:
+        train(config, dataset)
     with writing(folder):
         write_json(folder / INITIAL, initial_gradient_norms(config, dataset))
 

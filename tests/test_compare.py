@@ -78,6 +78,17 @@ def test_gradients_before_the_first_step_are_kept(compare, capsys):
     assert all(norm > 0 for norm in norms.values())
 
 
+def test_a_finished_run_without_them_is_looked_at_not_trained_again(compare, capsys):
+    folder, *_ = compare(capsys, "--seeds", "0")
+    run = folder / "runs/cnn-8-digits-article-seed0"
+    initial, result = run / "initial_gradient_norms.json", run / "result.json"
+    norms, trained = initial.read_bytes(), result.stat().st_mtime_ns
+    initial.unlink()
+    compare(capsys, "--seeds", "0")
+    assert initial.read_bytes() == norms
+    assert result.stat().st_mtime_ns == trained
+
+
 def test_a_finished_run_of_another_kind_is_refused(compare, capsys):
     compare(capsys, "--seeds", "0")
     _, code, _, stderr = compare(capsys, "--seeds", "0", "--steps", "13")
