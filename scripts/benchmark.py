@@ -7,6 +7,7 @@ import multiprocessing
 import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
@@ -42,7 +43,8 @@ class Benchmark:
     """Time this project's step beside the usual Flax step and PyTorch's, where it is installed.
 
     The steps are run in turn, each in a process of its own, so that what disturbs the machine
-    disturbs them alike; ratios are medians over the rounds. Run nothing else meanwhile.
+    disturbs them alike; ratios are medians over the rounds. Run nothing else meanwhile. On a TPU,
+    which belongs to one process, they are run one after the other.
     """
 
     quick: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
@@ -100,6 +102,43 @@ def implementations(case: Case, quick: bool) -> list[str]:
 
 def measure(case: Case, names: Sequence[str], rounds: int, peak: float) -> list[dict[str, Any]]:
     """A row for each implementation that could be made, timed in turn."""
+    together = [[name] for name in names] if platform() == "tpu" else [names]
+    timed: dict[str, Timing] = {}
+    for some in together:
+        timed |= time_in_turn(case, some, rounds)
+    flax, torch = (timed[name].seconds if name in timed else None for name in (FLAX, TORCH))
+    return [
+        {
+            **dataclasses.asdict(case),
+            "what": describe(case),
+            "implementation": name,
+            "images_per_second": case.batch_size / timing.median,
+            "spread": (max(timing.seconds) - min(timing.seconds)) / timing.median,
+            "ratio_to_flax": ratio(flax, timing.seconds),
+            "ratio_to_pytorch": ratio(torch, timing.seconds),
+            "share_of_peak": training_flops(case) * case.batch_size / timing.median / peak,
+            "compile_seconds": max(0.0, timing.first - timing.median),
+            "peak_memory_mib": timing.memory,
+        }
+        for name, timing in timed.items()
+    ]
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds a step in each round and of the first, and the most memory in MiB."""
+
+    seconds: list[float]
+    first: float
+    memory: float
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.seconds)
+
+
+def time_in_turn(case: Case, names: Sequence[str], rounds: int) -> dict[str, Timing]:
+    """Times those that can be made."""
     with workers(case, names) as made:
         long = {LOOP: LOOP_SECONDS}
         steps = {
@@ -110,22 +149,10 @@ def measure(case: Case, names: Sequence[str], rounds: int, peak: float) -> list[
         for _ in range(rounds):
             for name, worker in made.items():
                 times[name].append(worker.seconds(steps[name]) / steps[name])
-        return [
-            {
-                **dataclasses.asdict(case),
-                "what": describe(case),
-                "implementation": name,
-                "images_per_second": case.batch_size / statistics.median(times[name]),
-                "spread": (max(times[name]) - min(times[name])) / statistics.median(times[name]),
-                "ratio_to_flax": ratio(times.get(FLAX), times[name]),
-                "ratio_to_pytorch": ratio(times.get(TORCH), times[name]),
-                "share_of_peak": training_flops(case)
-                * case.batch_size / statistics.median(times[name]) / peak,
-                "compile_seconds": max(0.0, worker.first - statistics.median(times[name])),
-                "peak_memory_mib": worker.finish(),
-            }
+        return {
+            name: Timing(times[name], worker.first, worker.finish())
             for name, worker in made.items()
-        ]  # fmt: skip
+        }
 
 
 def ratio(others: list[float] | None, times: list[float]) -> float | None:
@@ -141,6 +168,7 @@ def measure_peak(case: Case) -> float:
         return 2 * PEAK_SIZE**3 / min(made["matmul"].seconds(10) / 10 for _ in range(20))
 
 
+@cache
 def platform() -> str:
     """JAX's default backend, asked in a process that ends: this one must not hold the device."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:

@@ -1,6 +1,7 @@
 """The processes of `benchmark.py`: one for each implementation, running when it is told to."""
 
 import multiprocessing
+import os
 import resource
 import sys
 import time
@@ -55,6 +56,7 @@ class Worker:
 
 def serve(connection: Connection, implementation: str, case: Case) -> None:
     """What a `Worker`'s process does."""
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # a GPU is shared by several
     try:
         run = start(implementation, case)
         steps = 1
