@@ -1,5 +1,6 @@
 """Downloading, from a server on this machine that behaves badly, and preparing what came."""
 
+import dataclasses
 import http.server
 import json
 import tarfile
@@ -225,7 +226,18 @@ def test_of_several_at_once_one_prepares(tmp_path, monkeypatch):
     assert prepared == [tmp_path]
 
 
-def test_the_original_and_cifar100_must_have_the_registered_checksum(server, tmp_path, monkeypatch):
+@pytest.mark.parametrize("name", ["cifar10", "cifar100"])
+def test_what_comes_from_the_original_address_must_have_the_registered_checksum(
+    name, server, tmp_path, monkeypatch
+):
+    server.answers["/original"] = whole
+    layout = dataclasses.replace(cifar.LAYOUTS[name], url=f"{server.url}/original")
+    monkeypatch.setitem(cifar.LAYOUTS, name, layout)
+    with pytest.raises(UserError, match="SHA-256"):
+        load(name, tmp_path)
+
+
+def test_a_mirrors_cifar100_must_have_the_registered_checksum(server, tmp_path):
     server.answers["/cifar-100.tar.gz"] = whole
     with pytest.raises(UserError, match="SHA-256"):
         load("cifar100", tmp_path, mirror=f"{server.url}/cifar-100.tar.gz")

@@ -10,7 +10,7 @@ import pytest
 
 import jax_resnet
 from jax_resnet import ResNet
-from jax_resnet.model import max_pool_2x2
+from jax_resnet.model import Block, max_pool_2x2
 
 SLOW = pytest.mark.slow
 SHORTCUTS = ("zeropad", "conv1x1", "subsample", None)
@@ -94,6 +94,26 @@ def test_shortcuts_by_hand():
     pooled = max_pool_2x2(x)
     assert pooled.shape == (2, 2, 2, 1), "an odd size rounds up, as the strided convolution does"
     np.testing.assert_array_equal(pooled[0, :, :, 0], [[5, 7], [9, 11]])
+
+
+@pytest.mark.parametrize(
+    ("shortcut", "pixels", "channels"),
+    [("zeropad", [[6, 8], [14, 16]], slice(0, 2)), ("subsample", [[1, 3], [9, 11]], slice(1, 3))],
+)
+def test_padded_shortcuts_by_hand(shortcut, pixels, channels):
+    """With a convolution that gives zeros, a block is its shortcut: 2 channels become 4."""
+
+    def no_conv(features, _size, strides=(1, 1), **_fields):
+        return lambda x: jnp.zeros((*(-(-n // strides[0]) for n in x.shape[:3]), features))
+
+    def no_norm(**_fields):
+        return lambda x: x
+
+    x = jnp.arange(1.0, 17).reshape(1, 4, 4, 1) * jnp.array([1, 100])
+    y = Block(4, 2, shortcut, no_conv, no_norm).apply({}, x)
+    expected = np.zeros((1, 2, 2, 4))
+    expected[..., channels] = np.array(pixels)[None, ..., None] * [1, 100]
+    np.testing.assert_array_equal(y, expected)
 
 
 def test_forward_mode_and_vmap_of_the_plain_convolution():
