@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # A file's tests share its fixtures, and so a worker.
 WORKERS := -n 2 --dist loadfile
 
-.PHONY: demo test test-all test-oldest stress tpu-check lint
+.PHONY: demo test test-all test-oldest test-torch stress tpu-check lint
 
 demo: $(VENV)/installed
 	$(BIN)/python scripts/train.py --dataset digits --depth 8 --steps 300 --name demo --resume
@@ -25,6 +25,11 @@ test-oldest:
 	$(VENV)-oldest/bin/pip install --quiet uv
 	$(VENV)-oldest/bin/uv pip install --python $(VENV)-oldest/bin/python --resolution lowest-direct -e ".[dev]"
 	$(VENV)-oldest/bin/python -m pytest $(WORKERS) -m "not slow and not stress"
+
+# The tests that ask PyTorch, which is large and skipped where it is absent.
+test-torch: $(VENV)/installed
+	$(BIN)/pip install --quiet torch
+	$(BIN)/python -m pytest $(WORKERS) tests/test_torch_weights.py tests/test_convert.py
 
 # Kills, a long run, determinism across caches: under 15 minutes, nothing else running.
 stress: $(VENV)/installed
