@@ -1,5 +1,6 @@
 """The article's experiment: residual nets of both kinds and the plain one, depths, seeds."""
 
+import itertools
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -13,11 +14,12 @@ from jax_resnet.errors import UserError
 from jax_resnet.output import writing
 from jax_resnet.recipes import RECIPES
 
-VARIANTS: tuple[dict[str, Any], ...] = (
-    {"model": "resnet", "shortcut": "zeropad"},
-    {"model": "resnet", "shortcut": "conv1x1"},
-    {"model": "cnn", "shortcut": None},
-)
+Variant = Literal["zeropad", "conv1x1", "cnn"]
+VARIANTS: dict[Variant, dict[str, Any]] = {
+    "zeropad": {"model": "resnet", "shortcut": "zeropad"},
+    "conv1x1": {"model": "resnet", "shortcut": "conv1x1"},
+    "cnn": {"model": "cnn", "shortcut": None},
+}
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,8 @@ class Compare:
 
     recipe: Literal["article", "paper", "fast"] = "article"
     """As in train.py."""
+    variants: tuple[Variant, ...] = tuple(VARIANTS)
+    """Residual nets by their shortcut, and the plain one."""
     depths: tuple[int, ...] = (20,)
     """Of the nets: 6n + 2."""
     seeds: tuple[int, ...] = (0, 1, 2)
@@ -76,14 +80,13 @@ def configs(flags: Compare) -> Iterator[Config]:
     names = ("dataset", "data_dir", "runs_dir", "steps", "batch_size")
     given: dict[str, Any] = {name: getattr(flags, name) for name in names}
     changed = {name: value for name, value in given.items() if value is not None}
-    if not flags.depths or not flags.seeds:
-        raise UserError("--depths and --seeds are empty, expected at least one of each")
-    for seed in dict.fromkeys(flags.seeds):
-        for depth in dict.fromkeys(flags.depths):
-            for variant in VARIANTS:
-                yield replace(
-                    RECIPES[flags.recipe], depth=depth, seed=seed, resume=True, **variant, **changed
-                )
+    for name in ("variants", "depths", "seeds"):
+        if not getattr(flags, name):
+            raise UserError(f"--{name} is empty, expected at least one")
+    seeds, depths = dict.fromkeys(flags.seeds), dict.fromkeys(flags.depths)
+    for seed, depth, variant in itertools.product(seeds, depths, dict.fromkeys(flags.variants)):
+        net = {"depth": depth, "seed": seed, **VARIANTS[variant]}
+        yield replace(RECIPES[flags.recipe], resume=True, **net, **changed)
 
 
 def run(config: Config, which: str) -> None:

@@ -56,6 +56,14 @@ def test_runs_are_made_once_and_drawn_together(compare, capsys):
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
+def test_some_of_the_nets_alone(compare, capsys):
+    compare(capsys, "--seeds", "0")
+    _, code, stdout, stderr = compare(capsys, "--seeds", "0", "--variants", "cnn", "zeropad")
+    assert code == 0
+    assert stderr.count("is finished") == 2
+    assert [line.split(" | ")[0] for line in stdout.splitlines()[2:]] == ["| cnn", "| zeropad"]
+
+
 def test_the_table_has_means_and_deviations_over_seeds():
     accuracies = [0.91, 0.92, 0.915]
     mean, deviation = statistics.mean(accuracies), statistics.stdev(accuracies)
