@@ -70,29 +70,9 @@ def make_programs(
         )
     if single_steps is None:
         single_steps = jax.default_backend() == "cpu"
-    everywhere = replicated(mesh)
-    split = NamedSharding(mesh, PartitionSpec("data"))
-    size = config.batch_size
+    everywhere, size = replicated(mesh), config.batch_size
     key = jax.random.fold_in(jax.random.key(config.seed), 1)  # 0 is initialisation's
-
-    def one_step(state: TrainState, totals: Metrics, data: Any, orders: Array) -> Any:
-        images, labels, mean, std = data
-        now = jnp.asarray(state.step)
-        indices = batches.batch_indices(orders, now, size)
-        indices = jax.lax.with_sharding_constraint(indices, split)
-        x = batches.augment(
-            images[indices],
-            batches.flip_parity(key, indices, now, count),
-            jax.random.fold_in(key, now),
-            mean,
-            std,
-            pad=round(config.pad * min(images.shape[1:3]) / 32),
-            pad_mode=config.pad_mode,
-            flip=config.flip if flippable else "none",
-        )
-        with jax.default_matmul_precision(PRECISIONS[config.precision]):
-            new_state, metrics = train_step(state, x, labels[indices])
-        return new_state, _add(totals, metrics, now)
+    one_step = make_step(config, count, flippable, mesh, key)
 
     def many_steps(state: TrainState, totals: Metrics, data: Any, orders: Array) -> Any:
         stop = steps_until(state.step)
@@ -122,6 +102,32 @@ def make_programs(
         steps_until=steps_until,
         zeros=jax.jit(_zeros, out_shardings=everywhere),
     )
+
+
+def make_step(config: Config, count: int, flippable: bool, mesh: Mesh, key: Array) -> Any:
+    """`Programs.advance` of one step, not yet jitted; `key` is of the run's batches."""
+    split = NamedSharding(mesh, PartitionSpec("data"))
+
+    def one_step(state: TrainState, totals: Metrics, data: Any, orders: Array) -> Any:
+        images, labels, mean, std = data
+        now = jnp.asarray(state.step)
+        indices = batches.batch_indices(orders, now, config.batch_size)
+        indices = jax.lax.with_sharding_constraint(indices, split)
+        x = batches.augment(
+            images[indices],
+            batches.flip_parity(key, indices, now, count),
+            jax.random.fold_in(key, now),
+            mean,
+            std,
+            pad=round(config.pad * min(images.shape[1:3]) / 32),
+            pad_mode=config.pad_mode,
+            flip=config.flip if flippable else "none",
+        )
+        with jax.default_matmul_precision(PRECISIONS[config.precision]):
+            new_state, metrics = train_step(state, x, labels[indices])
+        return new_state, _add(totals, metrics, now)
+
+    return one_step
 
 
 PARTS = ("stem_conv", "stem_norm", "stage1", "stage2", "stage3", "head")
