@@ -120,7 +120,7 @@ def preempted(dispatch: int) -> bool:
 
 
 @contextmanager
-def name_lost_hosts() -> Iterator[None]:
+def name_runtime_errors() -> Iterator[None]:
     """Raises `HostLost` for what JAX raises when another process is gone, and a `UserError` for
     want of memory."""
     try:

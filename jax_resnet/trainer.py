@@ -16,7 +16,7 @@ from jax_resnet.config import Config
 from jax_resnet.data import Dataset
 from jax_resnet.errors import UserError
 from jax_resnet.evaluation import evaluate
-from jax_resnet.hosts import is_first, name_lost_hosts, preempted
+from jax_resnet.hosts import is_first, name_runtime_errors, preempted
 from jax_resnet.job import Job, initial, load_dataset, make_classifier, make_job
 from jax_resnet.output import writing
 from jax_resnet.plots import draw_curves
@@ -49,7 +49,7 @@ def train(
         Interrupted: when stopped; all that the run had come to is saved.
         HostLost: if another process of the run is gone.
     """
-    with raise_signals() if signals is None else nullcontext(), name_lost_hosts():
+    with raise_signals() if signals is None else nullcontext(), name_runtime_errors():
         dataset = dataset or load_dataset(config)
         check_counts(config, dataset)
         mesh = make_mesh(devices)

@@ -19,7 +19,7 @@ from jax_resnet import Classifier, trainer
 from jax_resnet.config import Config
 from jax_resnet.data.dataset import Split
 from jax_resnet.errors import UserError
-from jax_resnet.hosts import name_lost_hosts
+from jax_resnet.hosts import name_runtime_errors
 from jax_resnet.job import load_dataset
 from jax_resnet.profiling import Profile
 from jax_resnet.progress import unused_accelerators
@@ -230,7 +230,7 @@ def test_the_default_shortcut_may_be_named_or_not(short, tmp_path):
 
 def test_want_of_memory_is_said():
     reason = "RESOURCE_EXHAUSTED: Out of memory"
-    with pytest.raises(UserError, match=f"{reason}: try a smaller --batch"), name_lost_hosts():
+    with pytest.raises(UserError, match=f"{reason}: try a smaller --batch"), name_runtime_errors():
         raise jax.errors.JaxRuntimeError(f"{reason}\nand so on")
 
 
