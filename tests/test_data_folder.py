@@ -40,6 +40,18 @@ def test_without_a_val_folder_validation_is_empty(tmp_path):
     assert len(load("folder", tmp_path, image_size=(4, 4), channels=1).validation) == 0
 
 
+def test_a_split_of_another_name_is_refused(tmp_path):
+    for split in ("train", "validation", "test"):
+        fill(tmp_path / split, {"a": 2, "b": 2})
+    (tmp_path / ".cache").mkdir()
+    with pytest.raises(
+        UserError, match=r"validation beside train and test; expected .*perhaps val"
+    ):
+        load("folder", tmp_path, image_size=(4, 4), channels=1)
+    (tmp_path / "validation").rename(tmp_path / "val")
+    assert len(load("folder", tmp_path, image_size=(4, 4), channels=1).validation) == 4
+
+
 def test_each_class_is_divided_in_proportion_and_always_alike(tmp_path):
     fill(tmp_path, {"a": 40, "b": 20})
     options = {"image_size": (4, 4), "channels": 1, "split_proportions": (0.5, 0.25, 0.25)}

@@ -88,6 +88,11 @@ def _read_splits(root: Path) -> dict[str, Files]:
     for split in ("train", "test"):
         if not (root / split).is_dir():
             raise UserError(f"{root}: has no folder {split}; expected train, test and perhaps val")
+    beside = [path.name for path in sorted(root.iterdir()) if path.is_dir()]
+    if odd := [name for name in beside if name not in _SPLITS and name[0] != "."]:
+        raise UserError(
+            f"{root}: {', '.join(odd)} beside train and test; expected train, test and perhaps val"
+        )
     files = {split: _list_classes(root / split) for split in _SPLITS if (root / split).is_dir()}
     for split, classes in files.items():
         if odd := sorted(classes.keys() ^ files["train"].keys()):
