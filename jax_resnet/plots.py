@@ -15,7 +15,7 @@ def draw_curves(
     from matplotlib.figure import Figure  # no pyplot: it wants a display, and keeps every figure
 
     figure = Figure(figsize=(10, 4), layout="constrained")
-    figure.suptitle(title)
+    figure.suptitle(title, parse_math=False)
     steps = [record["step"] for record in records]
     for axes, quantity in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
         for split, colour in (("train", "tab:blue"), ("validation", "tab:orange")):

@@ -30,7 +30,7 @@ def curves(runs: Mapping[str, Lines], quantity: str) -> str:
             for split, style in (("train", "--"), ("validation", "-")):
                 key = f"{split}_{quantity}"
                 if lines and key in lines[0]:
-                    label = f"{name} {split}" if len(runs) > 1 else split
+                    label = f"{_plain(name)} {split}" if len(runs) > 1 else split
                     values = [line[key] for line in lines]
                     axes.plot([x["step"] for x in lines], values, style, color=f"C{number}",
                               label=label)  # fmt: skip
@@ -61,12 +61,19 @@ def reliability(runs: Mapping[str, Sequence[Bin]]) -> str:
         axes.plot([0, 1], [0, 1], ":", color=_INK)
         for name, bins in runs.items():
             x, y = [b.confidence for b in bins], [b.accuracy for b in bins]
-            axes.plot(x, y, "o-", label=name, markersize=4)
+            axes.plot(x, y, "o-", label=_plain(name), markersize=4)
         axes.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1), ylim=(0, 1))
         if len(runs) > 1:
             axes.legend()
 
     return _svg(draw, "reliability")
+
+
+def _plain(name: str) -> str:
+    """A run's name as a label: no mathematics between its dollars, no meaning in its first `_`,
+    which hides a line from the legend."""
+    name = name.replace("$", r"\$")
+    return f" {name}" if name.startswith("_") else name
 
 
 def _svg(draw: Callable[[Any], None], name: str) -> str:

@@ -14,7 +14,9 @@ import pytest
 from jax_resnet.answers import Answers
 from jax_resnet.config import Config
 from jax_resnet.errors import UserError
+from jax_resnet.plots import draw_curves
 from jax_resnet.report import read_run, render
+from jax_resnet.report_figures import curves
 from jax_resnet.trainer import train
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "report.py"
@@ -79,6 +81,15 @@ def test_answers_are_counted_by_class_and_by_confidence():
     assert answers.calibration_error(2) == pytest.approx(0.7625 - 0.5, abs=1e-6)
     # Each answer a bin of its own: errors 0.1, 0.8, 0.3, 0.65.
     assert answers.calibration_error(100) == pytest.approx((0.1 + 0.8 + 0.3 + 0.65) / 4, abs=1e-6)
+
+
+def test_names_are_neither_mathematics_nor_hidden(tmp_path):
+    line = {"step": 1, "train_loss": 1.0, "train_accuracy": 0.5}
+    drawn = curves({"$_$": [line], "_b": [line]}, "loss")
+    assert "$_$ train" in drawn
+    assert "_b train" in drawn
+    draw_curves([line], tmp_path / "curves.png", "$_$")
+    assert (tmp_path / "curves.png").exists()
 
 
 def test_what_can_not_be_reported_is_named(runs, page, tmp_path):
