@@ -13,7 +13,7 @@ from jax_resnet.classifier import Classifier
 from jax_resnet.data.dataset import Split
 from jax_resnet.training import eval_step
 
-BATCH_SIZE = 500
+BATCH_PIXELS = 500 * 32 * 32  # at a time: larger images, fewer of them
 
 
 class Padded(struct.PyTreeNode):
@@ -22,29 +22,29 @@ class Padded(struct.PyTreeNode):
     images: Any  # uint8 (padded, height, width, channels)
     labels: Any  # int32 (padded,)
     count: Any  # int32
+    batch_size: int = struct.field(pytree_node=False)  # images at a time
 
 
-def to_device(split: Split, batch_size: int = BATCH_SIZE, sharding: Any = None) -> Padded:
+def to_device(split: Split, batch_size: int | None = None, sharding: Any = None) -> Padded:
     """The split in device memory; what fills the last batch is never counted."""
+    if batch_size is None:
+        _, height, width, _ = split.images.shape
+        batch_size = min(500, max(1, BATCH_PIXELS // (height * width)))
     missing = -len(split) % batch_size
     padded = Padded(
         np.pad(split.images, ((0, missing), (0, 0), (0, 0), (0, 0))),
         np.pad(split.labels, (0, missing)),
         np.int32(len(split)),
+        batch_size,
     )
     return jax.device_put(padded, sharding)
 
 
-@partial(jax.jit, static_argnames=("batch_size", "precision"))
+@partial(jax.jit, static_argnames="precision")
 def _add_batch(
-    sums: dict[str, Array],
-    classifier: Classifier,
-    split: Padded,
-    *,
-    batch_size: int,
-    precision: str,
+    sums: dict[str, Array], classifier: Classifier, split: Padded, precision: str
 ) -> dict[str, Array]:
-    start = sums["start"]
+    start, batch_size = sums["start"], split.batch_size
     images = jax.lax.dynamic_slice_in_dim(split.images, start, batch_size)
     labels = jax.lax.dynamic_slice_in_dim(split.labels, start, batch_size)
     mask = start + jnp.arange(batch_size) < split.count
@@ -58,23 +58,17 @@ def _zeros() -> dict[str, Array]:
     return counts | {"loss": jnp.float32(0)}
 
 
-def evaluate(
-    classifier: Classifier,
-    split: Padded,
-    batch_size: int = BATCH_SIZE,
-    precision: str = "float32",
-) -> dict[str, Any]:
+def evaluate(classifier: Classifier, split: Padded, precision: str = "float32") -> dict[str, Any]:
     """`count`, `correct`, `accuracy` and mean `loss` over all images of a split.
 
     Args:
         classifier: what is evaluated.
-        split: from `to_device`, with the same batch size.
-        batch_size: images at a time; no effect on the counts.
+        split: from `to_device`, whose batch size has no effect on the counts.
         precision: of matrix products, as in `jax.default_matmul_precision`.
     """
     sums = _zeros()
-    for _ in range(len(split.labels) // batch_size):
-        sums = _add_batch(sums, classifier, split, batch_size=batch_size, precision=precision)
+    for _ in range(len(split.labels) // split.batch_size):
+        sums = _add_batch(sums, classifier, split, precision)
     done, expected = jax.device_get((sums, split.count))
     assert done["count"] == expected, f"{done['count']} of {expected} images were counted"
     count, correct = int(done["count"]), int(done["correct"])

@@ -127,8 +127,16 @@ def test_every_image_is_counted_once_at_any_batch_size():
     logits = np.asarray(classifier(split.images))
     correct = (logits.argmax(-1) == split.labels).sum()
     for size in (1, 7, 50, 101, 200):
-        scores = evaluate(classifier, to_device(split, size), size)
+        scores = evaluate(classifier, to_device(split, size))
         assert (scores["count"], scores["correct"]) == (101, correct)
         assert scores["accuracy"] == correct / 101
     expected = float(cross_entropy(jnp.asarray(logits), jnp.asarray(split.labels)).mean())
     assert scores["loss"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_large_images_are_evaluated_a_few_at_a_time():
+    def batch_size(side):
+        images = np.zeros((2, side, side, 1), np.uint8)
+        return to_device(Split(images, np.zeros(2, np.int32))).batch_size
+
+    assert [batch_size(side) for side in (8, 32, 64, 512, 2048)] == [500, 500, 125, 1, 1]
