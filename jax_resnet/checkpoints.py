@@ -25,21 +25,23 @@ class _Manager(ocp.CheckpointManager):
 
 
 class Checkpoints:
-    """The checkpoints in `RUN/checkpoints`, which are good from when their checksums are written.
+    """The checkpoints in a folder, which are good from when their checksums are written.
 
     What is not good when a run is opened, half written, half deleted or damaged, is moved to
-    `RUN/damaged` and named on stderr: it is never read, and never thrown away. Many processes
-    write and read one together, in a folder that all of them see.
+    `damaged` and named on stderr: it is never read, and never thrown away. Many processes write
+    and read one together, in a folder that all of them see.
 
     Attributes:
         steps: of the good checkpoints, in ascending order.
     """
 
-    def __init__(self, run_folder: Path) -> None:
-        self._folder = (run_folder / "checkpoints").absolute()
-        first_decides(lambda: _set_damaged_aside(self._folder, run_folder / "damaged"))
+    def __init__(self, folder: Path, damaged: Path) -> None:
+        self._folder = folder.absolute()
+        first_decides(lambda: _set_damaged_aside(self._folder, damaged))
         self.steps = [int(folder.name) for folder in _step_folders(self._folder)]
-        options = ocp.CheckpointManagerOptions(enable_async_checkpointing=False)
+        options = ocp.CheckpointManagerOptions(
+            enable_async_checkpointing=False, cleanup_tmp_directories=True
+        )
         self._manager = _Manager(self._folder, options=options)
 
     @property

@@ -51,7 +51,8 @@ class Config:
     split_proportions: tuple[float, float, float] | None = None
     """Parts of one folder for training, validation and test; they sum to 1."""
     val_fraction: float = 0.2
-    """Part of the training images kept for validation; 0 trains on all and has no best."""
+    """Part of the training images kept for validation, where the data has no images for it; 0
+    trains on all and has no best."""
 
     batch_size: int = 128
     """Images a step, over all devices."""
@@ -126,6 +127,11 @@ class Config:
         return self.name or f"{name}-seed{self.seed}"
 
     @property
+    def folder(self) -> Path:
+        """The run's."""
+        return self.runs_dir.expanduser() / self.run_name
+
+    @property
     def effective_shortcut(self) -> Shortcut | None:
         return self.shortcut or default_shortcut(self.model)
 
@@ -187,10 +193,12 @@ def check(config: Config) -> None:
     good = all(SMALLEST_IMAGE <= side <= LARGEST_IMAGE for side in config.image_size or ())
     wanted = f"two numbers from {SMALLEST_IMAGE} to {LARGEST_IMAGE}"
     _require(good, "image_size", config.image_size, wanted)
-    try:
-        (config.data_dir or Path()).expanduser()
-    except RuntimeError:
-        _require(False, "data_dir", str(config.data_dir), "a folder; there is no such home")
+    for name in ("data_dir", "runs_dir"):
+        try:
+            (getattr(config, name) or Path()).expanduser()
+        except RuntimeError:
+            path = str(getattr(config, name))
+            _require(False, name, path, "a folder; there is no such home")
     check_processes(config)
     if config.name is not None:
         plain = config.name not in ("", ".", "..") and not set(config.name) & set("/\\")

@@ -80,6 +80,7 @@ def read_run(folder: Path, data_dir: Path | None = None) -> Reported:
     config: Config = run_config(folder, {} if data_dir is None else {"data_dir": data_dir})
     dataset = load_dataset(config)
     check_suits(classifier, dataset)
+    run.refuse_other_data(dataset)
     records, result = run.records(), read_json(run.result_file)
     if not records or "last" not in result:
         raise UserError(f"{folder} holds no finished run: its metrics or results are empty")

@@ -6,7 +6,7 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 import jax
 
 from jax_resnet.config import Config, default_shortcut, to_json
+from jax_resnet.data import Dataset
 from jax_resnet.errors import UserError
 from jax_resnet.find import FILE_NAME
 from jax_resnet.hosts import first_decides, is_first
@@ -39,29 +40,33 @@ class Run:
         self.result_file = folder / "result.json"
         self.classifier_file = folder / FILE_NAME
         self.curves_file = folder / "curves.png"
+        self.checkpoints = folder / "checkpoints"
 
     @classmethod
     @contextmanager
-    def open(cls, config: Config) -> Iterator["Run"]:
+    def open(
+        cls, config: Config, dataset: Dataset, devices: Iterable[jax.Device]
+    ) -> Iterator["Run"]:
         """A new run's folder, or with `config.resume` an old one's, held while the block lasts.
 
         Raises:
-            UserError: if the run exists and is not to be resumed, had other hyper-parameters, or
-                is in use.
+            UserError: if the run exists and is not to be resumed, had other hyper-parameters or
+                other data, is finished without a checkpoint left, or is in use.
         """
-        run = cls(config.runs_dir / config.run_name)
+        run = cls(config.folder)
         with ExitStack() as held:
 
             def begin() -> None:
                 with writing(run.folder):
                     run.folder.mkdir(parents=True, exist_ok=True)
                 held.enter_context(locked(run.folder))
-                run._begin(config)
+                run._begin(config, dataset, devices)
 
             first_decides(begin)
             yield run
 
-    def _begin(self, config: Config) -> None:
+    def _begin(self, config: Config, dataset: Dataset, devices: Iterable[jax.Device]) -> None:
+        left = [path for path in (self.metrics_file, self.checkpoints) if path.exists()]
         if self.config_file.exists():
             if not config.resume:
                 raise UserError(
@@ -69,14 +74,21 @@ class Run:
                     "or give this one a --name of its own"
                 )
             self.refuse_changes(config)
-        elif self.metrics_file.exists():
+            self.refuse_other_data(dataset)
+            if self.result_file.exists() and not any(self.checkpoints.glob("[0-9]*")):
+                raise UserError(
+                    f"{self.folder} is finished, and holds no checkpoint to go on from: "
+                    "give this run a --name of its own"
+                )
+        elif left:
             raise UserError(
-                f"{self.config_file} is missing, but {self.metrics_file} is there: "
+                f"{self.config_file} is missing, but {left[0]} is there: "
                 "put it back, or give this run a --name of its own"
             )
         else:
+            more = {"environment": environment(dataset, devices)}
             with writing(self.folder):
-                write_json(self.config_file, to_json(config) | {"environment": environment()})
+                write_json(self.config_file, to_json(config) | more)
 
     def config(self) -> dict[str, Any]:
         """What `config.json` holds."""
@@ -98,6 +110,16 @@ class Run:
         if changed:
             raise UserError(
                 f"{self.folder} can't be resumed with other hyper-parameters: {'; '.join(changed)}"
+            )
+
+    def refuse_other_data(self, dataset: Dataset) -> None:
+        """Raises a `UserError` unless there are as many images of each split as the run had: with
+        one more, a folder's are dealt out otherwise."""
+        had = self.config().get("environment", {}).get("images", dataset.counts)
+        if had != dataset.counts:
+            raise UserError(
+                f"{self.config_file}: the numbers of images were {had}, and are {dataset.counts}: "
+                "expected the data that the run was trained on"
             )
 
     def records(self) -> list[dict[str, Any]]:
@@ -149,7 +171,7 @@ def finished(config: Config) -> dict[str, Any] | None:
     Raises:
         UserError: if that run had other hyper-parameters.
     """
-    run = Run(config.runs_dir / config.run_name)
+    run = Run(config.folder)
     if not run.result_file.exists():
         return None
     run.refuse_changes(config)
@@ -164,23 +186,31 @@ def chosen(result: dict[str, Any]) -> dict[str, Any]:
     return result.get("best", result["last"])
 
 
-def environment() -> dict[str, Any]:
+def environment(dataset: Dataset, devices: Iterable[jax.Device]) -> dict[str, Any]:
     """What a result may depend on beside the hyper-parameters."""
     return {
         "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
         "python": platform.python_version(),
-        "devices": [device.device_kind for device in jax.devices()],
+        "devices": [device.device_kind for device in devices],
         "commit": _commit(),
+        "images": dataset.counts,
     }
 
 
 def _commit() -> str | None:
-    """The git commit of this package's source, if it has one."""
-    try:
-        command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    """The git commit of this package's source, if it has one; "-dirty" says that it was changed."""
+    here = ["git", "-C", str(Path(__file__).parent)]
+    describe = ["describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:  # an installed package may lie in a repository that is not its own
+        subprocess.run(
+            [*here, "ls-files", "--error-unmatch", Path(__file__).name],
+            capture_output=True,
+            check=True,
+        )
+        said = subprocess.run([*here, *describe], capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return None
+    return said.stdout.strip()
 
 
 def write_json(path: Path, value: Any) -> None:

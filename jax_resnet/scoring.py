@@ -14,6 +14,7 @@ from jax_resnet.errors import UserError
 from jax_resnet.evaluation import evaluate, to_device
 from jax_resnet.find import load_classifier
 from jax_resnet.job import load_dataset
+from jax_resnet.runs import Run
 
 SplitName = Literal["test", "validation", "train"]
 Precision = Literal["float32", "tf32", "bf16"]
@@ -33,7 +34,8 @@ def score(
         split: as the run divided the data; a file knows of no validation images.
         precision: of the computation; anything but float32 may change answers.
         data: fields of `Config` that say what the data is and where it lies: `dataset`,
-            `data_dir`, `image_size`; for a run they may move the data, not change it.
+            `data_dir`, `image_size`, `split_proportions`; for a run they may move the data, not
+            change it.
 
     Raises:
         UserError: if there is no such model, data or split, or they don't suit each other.
@@ -49,6 +51,8 @@ def score(
         )
     dataset = load_dataset(config)
     check_suits(classifier, dataset)
+    if is_run:
+        Run(Path(model)).refuse_other_data(dataset)
     images = getattr(dataset, split)
     if not len(images):
         raise UserError(f"--split {split}: there are no such images in {dataset.name}")

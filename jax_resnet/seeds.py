@@ -49,7 +49,7 @@ def train_seeds(config: Config) -> dict[str, Any]:
         "mean": statistics.mean(scores),
         "deviation": statistics.stdev(scores),
     }
-    folder = config.runs_dir / config.run_name
+    folder = config.folder
     with writing(folder):
         folder.mkdir(exist_ok=True)
         write_json(folder / "result.json", result)

@@ -55,7 +55,10 @@ def train(
         mesh = make_mesh(devices)
         programs = make_programs(config, len(dataset.train), dataset.flippable, mesh)
         announce(config, dataset, mesh)
-        with Run.open(config) as run, closing(Checkpoints(run.folder)) as checkpoints:
+        with (
+            Run.open(config, dataset, mesh.devices.flat) as run,
+            closing(Checkpoints(run.checkpoints, run.folder / "damaged")) as checkpoints,
+        ):
             job = make_job(config, dataset, programs, run, checkpoints)
             state, totals = restore(job, initial(config, dataset, mesh), programs.zeros())
             state = fit(job, state, totals, signals)

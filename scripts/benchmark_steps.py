@@ -118,8 +118,8 @@ def whole_loop(case: Case) -> Run:
     config = Config(batch_size=case.batch_size, runs_dir=Path(tempfile.mkdtemp()), steps=10**6)
     mesh = make_mesh()
     programs = make_programs(config, len(split), True, mesh)
-    folder = contextlib.ExitStack().enter_context(Folder.open(config))
-    checkpoints = Checkpoints(folder.folder)
+    folder = contextlib.ExitStack().enter_context(Folder.open(config, dataset, mesh.devices.flat))
+    checkpoints = Checkpoints(folder.checkpoints, folder.folder / "damaged")
     job = jobs.make_job(config, dataset, programs, folder, checkpoints)
     state = jobs.initial(config, dataset, mesh)
     sys.stderr = io.StringIO()  # the bar is drawn, where nobody sees it

@@ -61,7 +61,7 @@ def command(arguments: Sequence[str]) -> None:
     from jax_resnet.comparison_plots import draw_comparison
     from jax_resnet.signals import Interrupted
 
-    folders = [config.runs_dir / config.run_name for config in todo]
+    folders = [config.folder for config in todo]
     for number, config in enumerate(todo, 1):
         try:
             run(config, f"run {number} of {len(todo)}")
@@ -97,7 +97,7 @@ def run(config: Config, which: str) -> None:
     from jax_resnet.runs import finished, write_json
     from jax_resnet.trainer import train
 
-    folder = config.runs_dir / config.run_name
+    folder = config.folder
     trained = finished(config) is not None
     print(f"{which}: {folder}{' is finished' if trained else ''}", file=sys.stderr)
     if trained and (folder / INITIAL).exists():

@@ -25,6 +25,8 @@ class Evaluate:
     """Where the data set lies; TFDS's own place, or the run's, by default."""
     image_size: tuple[int, int] | None = None
     """Height and width, in pixels, of a folder's images."""
+    split_proportions: tuple[float, float, float] | None = None
+    """Of a Classifier file, as in the training: parts of one folder."""
     precision: Literal["float32", "tf32", "bf16"] = "float32"
     """Exact float32; or faster, and perhaps with other answers."""
     as_json: Annotated[bool, tyro.conf.arg(name="json"), tyro.conf.FlagCreatePairsOff] = False
@@ -42,6 +44,7 @@ def command(arguments: Sequence[str]) -> None:
         dataset=flags.dataset,
         data_dir=flags.data_dir,
         image_size=flags.image_size,
+        split_proportions=flags.split_proportions,
     )
     if flags.as_json:
         print(json.dumps(result))

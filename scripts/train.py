@@ -21,7 +21,7 @@ def command(arguments: Sequence[str]) -> None:
         result = train_seeds(config) if config.seeds > 1 else train(config)
     except Interrupted as stop:
         if is_first():
-            folders = [run.runs_dir / run.run_name for run in each_seed(config)]
+            folders = [run.folder for run in each_seed(config)]
             begun = ", ".join(str(folder) for folder in folders if folder.exists())
             saved = f"saved in {begun}" if begun else "nothing was begun"
             print(f"{stop}: {saved}; go on with the same command and --resume", file=sys.stderr)

@@ -168,6 +168,13 @@ def test_a_bad_flag_is_refused_in_one_short_line(words, message):
     assert not set(text) & set("\n│─╭\x1b")
 
 
+def test_a_home_in_a_path_is_the_users():
+    config = parse_config(["--runs-dir=~/runs", "--name", "a"])
+    assert config.folder == Path.home() / "runs" / "a"
+    with pytest.raises(UserError, match=r"--runs-dir is '~nobody-here/runs'.*no such home"):
+        parse_config(["--runs-dir", "~nobody-here/runs"])
+
+
 def test_an_empty_value_is_refused():
     with pytest.raises(UserError, match="--runs-dir is empty"):
         parse_config(["--steps", "3", "--runs-dir", ""])

@@ -12,6 +12,8 @@ from test_run import assert_same_run
 from jax_resnet.checkpoints import checksums
 from jax_resnet.config import Config
 from jax_resnet.errors import UserError
+from jax_resnet.report import read_run
+from jax_resnet.scoring import score
 from jax_resnet.trainer import train
 
 
@@ -106,6 +108,52 @@ def test_all_checkpoints_damaged_the_run_starts_anew_and_says_so(copy, config, c
     train(again)
     assert "is not complete" in capsys.readouterr().err
     assert_same_run(folder, config.runs_dir / "whole")
+
+
+def test_what_a_file_manager_leaves_is_no_damage(copy, config, capsys):
+    folder, again = copy
+    for checkpoint in (folder / "checkpoints").glob("[0-9]*"):
+        (checkpoint / ".DS_Store").write_bytes(b"litter")
+    train(again)
+    assert f"resuming {folder} at step 24" in capsys.readouterr().err
+    assert not (folder / "damaged").exists()
+
+
+def test_what_a_killed_write_left_is_deleted(copy):
+    folder, again = copy
+    left = folder / "checkpoints" / "7.orbax-checkpoint-tmp"
+    left.mkdir()
+    train(again)
+    assert not left.exists()
+
+
+def test_a_finished_run_whose_checkpoints_are_gone_is_left_as_it_is(copy):
+    folder, again = copy
+    shutil.rmtree(folder / "checkpoints")
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    assert f"{folder} is finished, and holds no checkpoint" in refusal(again)
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_checkpoints_that_are_left_of_another_run_are_not_gone_on_with(copy):
+    folder, again = copy
+    for path in folder.iterdir():
+        if path.is_file():
+            path.unlink()
+    message = refusal(dataclasses.replace(again, resume=False, learning_rate=0.05))
+    assert f"{folder / 'config.json'} is missing, but {folder / 'checkpoints'} is there" in message
+    assert not (folder / "config.json").exists()
+
+
+def test_a_run_goes_on_and_is_scored_with_as_many_images_only(copy):
+    folder, again = copy
+    content = json.loads((folder / "config.json").read_text())
+    assert content["environment"]["images"] == {"train": 1150, "validation": 287, "test": 360}
+    content["environment"]["images"]["train"] = 1149
+    (folder / "config.json").write_text(json.dumps(content))
+    for use in (train, lambda _: score(folder), lambda _: read_run(folder)):
+        with pytest.raises(UserError, match=r"config.json: the numbers of images were .*1149"):
+            use(again)
 
 
 @pytest.mark.parametrize("damage", DAMAGES)

@@ -15,7 +15,7 @@ import jax
 import numpy as np
 import pytest
 
-from jax_resnet import Classifier, trainer
+from jax_resnet import Classifier, runs, trainer
 from jax_resnet.config import Config
 from jax_resnet.data.dataset import Split
 from jax_resnet.errors import UserError
@@ -232,6 +232,32 @@ def test_want_of_memory_is_said():
     reason = "RESOURCE_EXHAUSTED: Out of memory"
     with pytest.raises(UserError, match=f"{reason}: try a smaller --batch"), name_runtime_errors():
         raise jax.errors.JaxRuntimeError(f"{reason}\nand so on")
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
+def test_the_commit_is_that_of_this_source(short, tmp_path, monkeypatch):
+    """Not of a repository in which the package is installed."""
+    author = ["-c", "user.name=a", "-c", "user.email=a@b.c"]
+
+    def git(*words):
+        command = ["git", "-C", tmp_path, *author, *words]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    def commit():
+        return runs.environment(load_dataset(short), jax.devices())["commit"]
+
+    source = tmp_path / "runs.py"
+    source.write_text("1")
+    monkeypatch.setattr(runs, "__file__", str(source))
+    assert commit() is None
+    git("init")
+    git("commit", "--allow-empty", "-m", "theirs")
+    assert commit() is None
+    git("add", source)
+    git("commit", "-m", "ours")
+    assert commit() == git("rev-parse", "HEAD")
+    source.write_text("2")
+    assert commit() == git("rev-parse", "HEAD") + "-dirty"
 
 
 def test_same_seed_same_bits_other_seed_other_bits(short, tmp_path):

@@ -39,6 +39,13 @@ def test_each_seed_is_its_single_run(three, tmp_path):
         assert_same_run(tmp_path / name, config.runs_dir / name)
 
 
+def test_each_seed_tells_of_its_own_device(three):
+    config, result = three
+    for name in result["runs"]:
+        made = json.loads((config.runs_dir / name / "config.json").read_text())
+        assert made["environment"]["devices"] == ["cpu"]
+
+
 def test_mean_and_deviation_are_kept(three):
     config, result = three
     written = json.loads((config.runs_dir / "a run-seeds1-3" / "result.json").read_text())

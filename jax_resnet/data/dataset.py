@@ -65,6 +65,11 @@ class Dataset:
                 )
 
     @property
+    def counts(self) -> dict[str, int]:
+        """Number of images of each split."""
+        return {name: len(getattr(self, name)) for name in ("train", "validation", "test")}
+
+    @property
     def num_classes(self) -> int:
         return len(self.class_names)
 
