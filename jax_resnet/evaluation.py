@@ -13,7 +13,7 @@ from jax_resnet.classifier import Classifier
 from jax_resnet.data.dataset import Split
 from jax_resnet.training import eval_step
 
-BATCH_PIXELS = 500 * 32 * 32  # at a time: larger images, fewer of them
+BATCH_SIZE = 500  # of images of 32x32 pixels or fewer; of larger ones, as many pixels
 
 
 class Padded(struct.PyTreeNode):
@@ -29,7 +29,7 @@ def to_device(split: Split, batch_size: int | None = None, sharding: Any = None)
     """The split in device memory; what fills the last batch is never counted."""
     if batch_size is None:
         _, height, width, _ = split.images.shape
-        batch_size = min(500, max(1, BATCH_PIXELS // (height * width)))
+        batch_size = min(BATCH_SIZE, max(1, BATCH_SIZE * 32 * 32 // (height * width)))
     missing = -len(split) % batch_size
     padded = Padded(
         np.pad(split.images, ((0, missing), (0, 0), (0, 0), (0, 0))),

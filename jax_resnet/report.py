@@ -13,12 +13,10 @@ from jaxtyping import UInt8
 from jax_resnet import report_figures as figures
 from jax_resnet.answers import Answers
 from jax_resnet.classifier import Classifier
-from jax_resnet.config import Config
 from jax_resnet.errors import UserError
 from jax_resnet.find import load_classifier
-from jax_resnet.job import load_dataset
 from jax_resnet.runs import Run, chosen, read_json
-from jax_resnet.scoring import check_suits, run_config
+from jax_resnet.scoring import run_dataset
 
 MISTAKES = 24
 TEMPLATE = Path(__file__).with_name("report.html.jinja")
@@ -77,10 +75,8 @@ def read_run(folder: Path, data_dir: Path | None = None) -> Reported:
     """
     run = Run(folder)
     classifier = load_classifier(folder)
-    config: Config = run_config(folder, {} if data_dir is None else {"data_dir": data_dir})
-    dataset = load_dataset(config)
-    check_suits(classifier, dataset)
-    run.refuse_other_data(dataset)
+    given = {} if data_dir is None else {"data_dir": data_dir}
+    dataset = run_dataset(classifier, folder, given)
     records, result = run.records(), read_json(run.result_file)
     if not records or "last" not in result:
         raise UserError(f"{folder} holds no finished run: its metrics or results are empty")

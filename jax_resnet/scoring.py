@@ -43,16 +43,16 @@ def score(
     classifier = load_classifier(model)
     given = {name: value for name, value in data.items() if value is not None}
     is_run = Path(model).is_dir()
-    config = run_config(Path(model), given) if is_run else file_config(classifier, given)
-    if split == "validation" and not is_run and config.dataset != "folder":
+    if split == "validation" and not is_run and given.get("dataset") != "folder":
         raise UserError(
             f"--split validation: {model} does not say which images were kept for validation, "
             "expected the folder of the run, or --split test or train"
         )
-    dataset = load_dataset(config)
-    check_suits(classifier, dataset)
     if is_run:
-        Run(Path(model)).refuse_other_data(dataset)
+        dataset = run_dataset(classifier, Path(model), given)
+    else:
+        dataset = load_dataset(file_config(classifier, given))
+        check_suits(classifier, dataset)
     images = getattr(dataset, split)
     if not len(images):
         raise UserError(f"--split {split}: there are no such images in {dataset.name}")
@@ -60,6 +60,15 @@ def score(
         classifier = classifier.replace(model=classifier.model.clone(dtype=jnp.bfloat16))
     matmul = "float32" if precision == "float32" else "default"
     return {"split": split} | evaluate(classifier, to_device(images), precision=matmul)
+
+
+def run_dataset(classifier: Classifier, folder: Path, given: dict[str, Any]) -> Dataset:
+    """The data of the run in a folder, split as there, which suits its `classifier`; `given` may
+    say where it lies now."""
+    dataset = load_dataset(run_config(folder, given))
+    check_suits(classifier, dataset)
+    Run(folder).refuse_other_data(dataset)
+    return dataset
 
 
 def run_config(folder: Path, given: dict[str, Any]) -> Config:
