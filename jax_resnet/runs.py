@@ -189,12 +189,20 @@ def chosen(result: dict[str, Any]) -> dict[str, Any]:
 def environment(dataset: Dataset, devices: Iterable[jax.Device]) -> dict[str, Any]:
     """What a result may depend on beside the hyper-parameters."""
     return {
-        "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "versions": {name: _version(name) for name in PACKAGES},
         "python": platform.python_version(),
         "devices": [device.device_kind for device in devices],
         "commit": _commit(),
         "images": dataset.counts,
     }
+
+
+def _version(package: str) -> str | None:
+    """None of this one where it is used from its source, not installed."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def _commit() -> str | None:

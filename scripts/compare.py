@@ -42,6 +42,12 @@ class Compare:
     """Instead of the recipe's."""
     batch_size: int | None = None
     """Instead of the recipe's."""
+    learning_rate: float | None = None
+    """Instead of the recipe's."""
+    muon_momentum: float | None = None
+    """Instead of the recipe's."""
+    label_smoothing: float | None = None
+    """Instead of the recipe's."""
     dataset: Literal["cifar10", "cifar100", "digits"] = "cifar10"
     """The images."""
     data_dir: Path | None = None
@@ -77,7 +83,8 @@ def command(arguments: Sequence[str]) -> None:
 
 def configs(flags: Compare) -> Iterator[Config]:
     """A `Config` a run: seeds outermost, so that every net has one run early."""
-    names = ("dataset", "data_dir", "runs_dir", "steps", "batch_size")
+    names = ["dataset", "data_dir", "runs_dir", "steps", "batch_size"]
+    names += ["learning_rate", "muon_momentum", "label_smoothing"]
     given: dict[str, Any] = {name: getattr(flags, name) for name in names}
     changed = {name: value for name, value in given.items() if value is not None}
     for name in ("variants", "depths", "seeds"):

@@ -104,6 +104,19 @@ def test_a_finished_run_of_another_kind_is_refused(compare, capsys):
     assert "--steps was 12, is 13" in stderr
 
 
+def test_values_replace_the_recipes(compare, capsys):
+    flags = ["--learning-rate", "0.03", "--muon-momentum", "0.5", "--label-smoothing", "0.2"]
+    flags += ["--seeds", "0", "--variants", "cnn", "--recipe", "fast"]
+    folder, code, *_ = compare(capsys, *flags)
+    assert code == 0
+    config = json.loads((folder / "runs/cnn-8-digits-fast-seed0/config.json").read_text())
+    assert (config["learning_rate"], config["muon_momentum"]) == (0.03, 0.5)
+    assert config["label_smoothing"] == 0.2
+    _, code, _, stderr = compare(capsys, *flags, "--label-smoothing", "0")
+    assert code == 2
+    assert "--label-smoothing was 0.2, is 0" in stderr
+
+
 def test_bad_depths_are_refused_before_anything_is_run(compare, capsys):
     _, code, _, stderr = compare(capsys, "--depths", "8", "21", "--out", "never")
     assert code == 2

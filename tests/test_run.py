@@ -234,6 +234,13 @@ def test_want_of_memory_is_said():
         raise jax.errors.JaxRuntimeError(f"{reason}\nand so on")
 
 
+def test_a_package_that_is_not_installed_has_no_version(short, monkeypatch):
+    """As when the scripts run from a source tree, with nothing but its requirements installed."""
+    monkeypatch.setattr(runs, "PACKAGES", ("numpy", "jax-resnet-nowhere"))
+    versions = runs.environment(load_dataset(short), jax.devices())["versions"]
+    assert versions == {"numpy": np.__version__, "jax-resnet-nowhere": None}
+
+
 @pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
 def test_the_commit_is_that_of_this_source(short, tmp_path, monkeypatch):
     """Not of a repository in which the package is installed."""
