@@ -29,7 +29,7 @@ def test_every_model_has_a_card_and_every_card_a_model():
 
 
 def test_an_unknown_name_lists_those_there_are():
-    with pytest.raises(UserError, match=r"'resnet21', expected one of cnn20, resnet20-conv1x1"):
+    with pytest.raises(UserError, match=r"'resnet21', expected one of cnn20, cnn20-12epochs, "):
         pretrained("resnet21")
     with pytest.raises(UserError, match=r"resnet21 is not there, expected .* cnn20"):
         load_classifier("resnet21")
