@@ -14,10 +14,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from jax_resnet.errors import UserError
+from jax_resnet.files import replace_file
 from jax_resnet.model import ResNet
-from jax_resnet.output import replace_file
 
 FORMAT = "jax_resnet.Classifier/1"
+CLASSIFIER_FILE = "classifier.safetensors"  # in a run's folder
 
 
 class Classifier(struct.PyTreeNode):

@@ -1,11 +1,19 @@
-"""The picture of a run."""
+"""Pictures as PNG files: the curves of a run, images with their predictions."""
 
 import io
+import math
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from jax_resnet.output import replace_file
+import numpy as np
+from jaxtyping import UInt8
+
+from jax_resnet.files import replace_file
+
+MAX_COLUMNS = 8
+MAX_IMAGES = 400
 
 
 def draw_curves(
@@ -36,3 +44,23 @@ def write_figure(figure: Any, path: Path) -> None:
     picture = io.BytesIO()
     figure.savefig(picture, format="png", dpi=120)
     replace_file(path, picture.getvalue())
+
+
+def draw_grid(
+    images: UInt8[np.ndarray, "n h w c"], captions: Sequence[str], path: str | os.PathLike[str]
+) -> None:
+    """Writes a PNG of images, a caption above each, in rows of up to `MAX_COLUMNS`."""
+    from matplotlib.figure import Figure  # no pyplot: it wants a display, and keeps every figure
+
+    columns = min(len(images), MAX_COLUMNS)
+    rows = math.ceil(len(images) / columns)
+    figure = Figure(figsize=(1.6 * columns, 1.9 * rows), layout="constrained")
+    all_axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes in all_axes:
+        axes.axis("off")
+    for axes, image, caption in zip(all_axes, images, captions, strict=False):
+        axes.imshow(
+            image.squeeze(-1) if image.shape[-1] == 1 else image, cmap="gray", vmin=0, vmax=255
+        )
+        axes.set_title(caption, fontsize=8, parse_math=False)
+    figure.savefig(path, format="png", dpi=120)

@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from jax_resnet.allocator import keep_memory
-from jax_resnet.cli import main, parse
-from jax_resnet.config import Config
+from jax_resnet.cli.flags import main, parse
+from jax_resnet.cpu.allocator import keep_memory
 from jax_resnet.errors import UserError
-from jax_resnet.output import writing
-from jax_resnet.recipes import RECIPES
+from jax_resnet.files import writing
+from jax_resnet.training.config import Config
+from jax_resnet.training.recipes import RECIPES
 
 Variant = Literal["zeropad", "conv1x1", "cnn"]
 VARIANTS: dict[Variant, dict[str, Any]] = {
@@ -63,9 +63,9 @@ def command(arguments: Sequence[str]) -> None:
     todo = list(configs(flags))
     with writing(flags.out):
         flags.out.mkdir(parents=True, exist_ok=True)
-    from jax_resnet.comparison import collect, table
-    from jax_resnet.comparison_plots import draw_comparison
-    from jax_resnet.signals import Interrupted
+    from jax_resnet.report.comparison import collect, table
+    from jax_resnet.report.comparison_figures import draw_comparison
+    from jax_resnet.run.signals import Interrupted
 
     folders = [config.folder for config in todo]
     for number, config in enumerate(todo, 1):
@@ -99,10 +99,10 @@ def configs(flags: Compare) -> Iterator[Config]:
 def run(config: Config, which: str) -> None:
     """Trains unless the run is finished, and looks at its gradients before the first step, unless
     that was done."""
-    from jax_resnet.comparison import INITIAL, initial_gradient_norms
-    from jax_resnet.job import load_dataset
-    from jax_resnet.runs import finished, write_json
-    from jax_resnet.trainer import train
+    from jax_resnet.report.comparison import INITIAL, initial_gradient_norms
+    from jax_resnet.run.folder import finished, write_json
+    from jax_resnet.training.job import load_dataset
+    from jax_resnet.training.loop import train
 
     folder = config.folder
     trained = finished(config) is not None

@@ -7,9 +7,14 @@ from typing import Annotated, Literal
 
 import tyro
 
-from jax_resnet.cli import main, parse
-from jax_resnet.convert import FamilyName, convert_from_torch, convert_to_torch, is_classifier
+from jax_resnet.cli.flags import main, parse
 from jax_resnet.errors import UserError
+from jax_resnet.pytorch.convert import (
+    FamilyName,
+    convert_from_torch,
+    convert_to_torch,
+    is_classifier,
+)
 
 
 @dataclass(frozen=True)

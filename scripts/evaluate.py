@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from jax_resnet.cli import main, parse
+from jax_resnet.cli.flags import main, parse
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Evaluate:
 
 def command(arguments: Sequence[str]) -> None:
     flags = parse(Evaluate, arguments)
-    from jax_resnet.scoring import score
+    from jax_resnet.report.scores import score
 
     result = score(
         flags.model,

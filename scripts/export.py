@@ -7,11 +7,11 @@ from typing import Annotated
 
 import tyro
 
-from jax_resnet.cli import main, parse
+from jax_resnet.cli.flags import main, parse
 from jax_resnet.errors import UserError
 from jax_resnet.export import PLATFORMS, export_classifier
-from jax_resnet.find import load_classifier
-from jax_resnet.output import new_file
+from jax_resnet.files import new_file
+from jax_resnet.pretrained import load_classifier
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from jax_resnet.cli import main, parse
+from jax_resnet.cli.flags import main, parse
 from jax_resnet.errors import UserError
 
 if TYPE_CHECKING:
@@ -40,8 +40,8 @@ class Predict:
 def command(arguments: Sequence[str]) -> None:
     flags = parse(Predict, arguments)
     from jax_resnet.data.images import decode_images
-    from jax_resnet.find import load_classifier
     from jax_resnet.predict import input_shape, predict
+    from jax_resnet.pretrained import load_classifier
 
     classifier = load_classifier(flags.model)
     files = find_images(flags.images)
@@ -122,7 +122,7 @@ def as_table(files: Sequence[Path], names: Sequence[str], probabilities: "np.nda
 
 def check_grid(path: Path | None, count: int) -> None:
     """Refuses a picture that can't be made, before anything is computed."""
-    from jax_resnet.grid import MOST_IMAGES
+    from jax_resnet.plots import MAX_IMAGES
 
     if path is None:
         return
@@ -130,16 +130,16 @@ def check_grid(path: Path | None, count: int) -> None:
         raise UserError(f"--grid {path} is there already, and is not overwritten: name a new file")
     if not path.absolute().parent.is_dir():
         raise UserError(f"--grid {path}: there is no folder {path.parent}")
-    if count > MOST_IMAGES:
-        raise UserError(f"--grid is for at most {MOST_IMAGES} images, {count} are given")
+    if count > MAX_IMAGES:
+        raise UserError(f"--grid is for at most {MAX_IMAGES} images, {count} are given")
 
 
 def write_grid(
     path: Path, images: "np.ndarray", names: Sequence[str], probabilities: "np.ndarray"
 ) -> None:
     """The picture, whole or not at all."""
-    from jax_resnet.grid import draw_grid
-    from jax_resnet.output import new_file
+    from jax_resnet.files import new_file
+    from jax_resnet.plots import draw_grid
 
     best = [ranked(names, row)[0] for row in probabilities]
     with new_file(path) as unfinished:

@@ -8,9 +8,9 @@ from typing import Annotated
 
 import tyro
 
-from jax_resnet.cli import main, parse
+from jax_resnet.cli.flags import main, parse
 from jax_resnet.errors import UserError
-from jax_resnet.output import new_file
+from jax_resnet.files import new_file
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ def command(arguments: Sequence[str]) -> None:
     if not flags.runs:
         raise UserError("no run is named, expected folders of finished runs")
     with new_file(flags.out) as unfinished:
-        from jax_resnet.report import read_run, render
+        from jax_resnet.report.page import read_run, render
 
         runs = [read_run(run, flags.data_dir) for run in flags.runs]
         unfinished.write_text(render(runs))

@@ -5,16 +5,16 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from jax_resnet.allocator import keep_memory
-from jax_resnet.cli import main, parse_config
+from jax_resnet.cli.flags import main, parse_config
+from jax_resnet.cpu.allocator import keep_memory
 
 
 def command(arguments: Sequence[str]) -> None:
     config = parse_config(arguments)
-    from jax_resnet.hosts import HostLost, is_first, join
-    from jax_resnet.seeds import each_seed, train_seeds
-    from jax_resnet.signals import Interrupted
-    from jax_resnet.trainer import train
+    from jax_resnet.run.distributed import HostLost, is_first, join
+    from jax_resnet.run.signals import Interrupted
+    from jax_resnet.training.loop import train
+    from jax_resnet.training.seeds import each_seed, train_seeds
 
     join(config)
     try:

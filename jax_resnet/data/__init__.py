@@ -49,7 +49,7 @@ def load(
             only = "cifar10 and cifar100" if flag == "--mirror" else "folder"
             raise UserError(f"{flag} {value}: not for --dataset {name}, only for {only}")
     if is_cifar:
-        from jax_resnet.data.cifar import load_cifar
+        from jax_resnet.data.cifar.load import load_cifar
 
         return load_cifar(name, data_dir, mirror)
     if name == "folder":

@@ -1,0 +1,205 @@
+"""Time this project's step beside the usual Flax step and PyTorch's."""
+
+import dataclasses
+import json
+import math
+import multiprocessing
+import statistics
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+from benchmark_figure import draw_figure
+from benchmark_steps import PEAK_SIZE, Case, training_flops
+from benchmark_worker import describe, workers
+
+from jax_resnet.cli.flags import main, parse
+from jax_resnet.errors import UserError
+from jax_resnet.files import new_file
+
+OURS, FLAX, TORCH, COMPILED = "jax_resnet", "Flax, as usual", "PyTorch", "torch.compile"
+LOOP = "jax_resnet, train.py"
+ROUND_SECONDS = 0.5  # at least, so that a short step is timed over several
+LOOP_SECONDS = 15.0  # of the loop, so that an epoch's end weighs no more than in an epoch
+STEP = Case()
+# Around depth 20, batch 128, zeropad, float32, one thing varies at a time.
+VARIATIONS: tuple[dict[str, Any], ...] = (
+    {},
+    {"depth": 56},
+    {"batch_size": 32},
+    {"batch_size": 512},
+    {"shortcut": "conv1x1"},
+    {"shortcut": None},
+    {"precision": "bf16"},
+)
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """Time this project's step beside the usual Flax step and PyTorch's, where it is installed.
+
+    The steps are run in turn, each in a process of its own, so that what disturbs the machine
+    disturbs them alike; ratios are medians over the rounds. Run nothing else meanwhile. On a TPU,
+    which belongs to one process, they are run one after the other.
+    """
+
+    quick: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Only the row that matters: a training step of ResNet-20, batch 128."""
+    as_json: Annotated[bool, tyro.conf.arg(name="json"), tyro.conf.FlagCreatePairsOff] = False
+    """Print a JSON object a row instead of a table."""
+    rounds: int = 7
+    """How often each is timed."""
+    figure: Path | None = None
+    """Draw how cost grows with depth, batch and devices, as PNG."""
+
+
+def command(arguments: Sequence[str]) -> None:
+    flags = parse(Benchmark, arguments)
+    if flags.rounds < 1:
+        raise UserError(f"--rounds is {flags.rounds}, expected 1 or more")
+    if flags.quick and flags.figure:
+        raise UserError("--figure needs all rows, expected no --quick with it")
+    rows = []
+    peaks: dict[str, float] = {}
+    for case in [STEP] if flags.quick else all_cases():
+        if case.precision not in peaks:
+            peaks[case.precision] = measure_peak(case)
+        found = measure(
+            case, implementations(case, flags.quick), flags.rounds, peaks[case.precision]
+        )
+        rows += found
+        for row in found if flags.as_json else ():
+            print(json.dumps(row), flush=True)
+    if not flags.as_json:
+        print_table(rows, peaks)
+    if flags.figure:
+        with new_file(flags.figure) as path:
+            draw_figure(rows, path)
+
+
+def all_cases() -> Iterator[Case]:
+    """Every row of the table."""
+    accelerator = platform() != "cpu"
+    more = ({"precision": "tf32"},) if accelerator else ({"devices": 2},)
+    for mode in ("train", "eval"):
+        for changed in (*VARIATIONS, *more):
+            yield replace(STEP, mode=mode, **changed)
+
+
+def implementations(case: Case, quick: bool) -> list[str]:
+    """What is compared in a case; our whole loop only where it is the plain step's."""
+    found = [OURS, FLAX]
+    if case == STEP and not quick:
+        found.append(LOOP)
+    if find_spec("torch") and case.devices == 1:
+        found += [TORCH] if quick else [TORCH, COMPILED]
+    return found
+
+
+def measure(case: Case, names: Sequence[str], rounds: int, peak: float) -> list[dict[str, Any]]:
+    """A row for each implementation that could be made, timed in turn."""
+    together = [[name] for name in names] if platform() == "tpu" else [names]
+    timed: dict[str, Timing] = {}
+    for some in together:
+        timed |= time_in_turn(case, some, rounds)
+    flax, torch = (timed[name].seconds if name in timed else None for name in (FLAX, TORCH))
+    return [
+        {
+            **dataclasses.asdict(case),
+            "what": describe(case),
+            "implementation": name,
+            "images_per_second": case.batch_size / timing.median,
+            "spread": (max(timing.seconds) - min(timing.seconds)) / timing.median,
+            "ratio_to_flax": ratio(flax, timing.seconds),
+            "ratio_to_pytorch": ratio(torch, timing.seconds),
+            "share_of_peak": training_flops(case) * case.batch_size / timing.median / peak,
+            "compile_seconds": max(0.0, timing.first - timing.median),
+            "peak_memory_mib": timing.memory,
+        }
+        for name, timing in timed.items()
+    ]
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds a step in each round and of the first, and the most memory in MiB."""
+
+    seconds: list[float]
+    first: float
+    memory: float
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.seconds)
+
+
+def time_in_turn(case: Case, names: Sequence[str], rounds: int) -> dict[str, Timing]:
+    """Times those that can be made."""
+    with workers(case, names) as made:
+        long = {LOOP: LOOP_SECONDS}
+        steps = {
+            name: max(1, math.ceil(long.get(name, ROUND_SECONDS) / worker.seconds(1)))
+            for name, worker in made.items()
+        }
+        times: dict[str, list[float]] = {name: [] for name in made}
+        for _ in range(rounds):
+            for name, worker in made.items():
+                times[name].append(worker.seconds(steps[name]) / steps[name])
+        return {
+            name: Timing(times[name], worker.first, worker.finish())
+            for name, worker in made.items()
+        }
+
+
+def ratio(others: list[float] | None, times: list[float]) -> float | None:
+    """How many times faster than the other, by the median over the rounds."""
+    if others is None:
+        return None
+    return statistics.median(a / b for a, b in zip(others, times, strict=True))
+
+
+def measure_peak(case: Case) -> float:
+    """Floating-point operations a second of a large matrix product, the best of 20 tries."""
+    with workers(replace(case, devices=1), ["matmul"]) as made:
+        return 2 * PEAK_SIZE**3 / min(made["matmul"].seconds(10) / 10 for _ in range(20))
+
+
+@cache
+def platform() -> str:
+    """JAX's default backend, asked in a process that ends: this one must not hold the device."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(_platform)
+
+
+def _platform() -> str:
+    import jax
+
+    return jax.default_backend()
+
+
+def print_table(rows: Sequence[dict[str, Any]], peaks: dict[str, float]) -> None:
+    """The rows as Markdown."""
+    print(
+        "| what | implementation | images/s | spread | to Flax | to PyTorch | of peak | "
+        "compile s | MiB |\n|---|---|---:|---:|---:|---:|---:|---:|---:|"
+    )
+    for row in rows:
+        flax, torch = (
+            "" if row[f"ratio_to_{other}"] is None else f"{row[f'ratio_to_{other}']:.2f}"
+            for other in ("flax", "pytorch")
+        )
+        print(
+            f"| {row['what']} | {row['implementation']} | {row['images_per_second']:.0f} | "
+            f"{row['spread']:.0%} | {flax} | {torch} | {row['share_of_peak']:.0%} | "
+            f"{row['compile_seconds']:.0f} | {row['peak_memory_mib']:.0f} |"
+        )
+    for precision, peak in peaks.items():
+        print(f"\nA matrix product in {precision}: {peak / 1e9:.0f} GFLOP/s.")
+
+
+if __name__ == "__main__":
+    main(command)

@@ -1,0 +1,105 @@
+"""Compile the training program for TPUs, on a machine without one, and look at what comes out.
+
+`make tpu-check` runs it, with the libtpu that `pip install "jax[tpu]"` brings. Words choose what
+is compiled, by default `v5e:2x2 v6e:2x2 v4:2x2x1`, on one device and on all of each topology.
+Nothing is run: the numbers are the compiler's own.
+"""
+
+import os
+import re
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, Literal
+
+os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ["TPU_SKIP_MDS_QUERY"] = "1"  # no metadata server to ask
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental import topologies
+from jax.sharding import AxisType, Mesh
+
+from jax_resnet.training.config import Config, make_model
+from jax_resnet.training.programs import make_programs, replicated
+from jax_resnet.training.recipes import make_optimizer
+from jax_resnet.training.step import TrainState
+
+KINDS = ("v5e:2x2", "v6e:2x2", "v4:2x2x1")
+IMAGES = 45_000
+DATA_SET = f"u8[{IMAGES},32,32,3]"
+HOST_TRAFFIC = r" (?:infeed|outfeed|send|recv)\(|custom_call_target=\"[^\"]*callback[^\"]*\""
+
+
+def command(kinds: Sequence[str]) -> None:
+    print("| topology | devices | precision | GFLOP | MB moved | arguments MiB | temporary MiB |")
+    print("|---|---:|---|---:|---:|---:|---:|")
+    for kind in kinds or KINDS:
+        devices = topologies.get_topology_desc(kind, "tpu").devices
+        for precision in ("tf32", "bf16"):
+            for count in (1, len(devices)):
+                check(kind, devices[:count], precision)
+
+
+def check(kind: str, devices: Sequence[Any], precision: Literal["tf32", "bf16"]) -> None:
+    """Compiles, asserts what must hold, prints a row a step, and on stderr the layouts chosen."""
+    mesh = Mesh(np.array(devices), ("data",), axis_types=(AxisType.Auto,))
+    compiled = compile_steps(mesh, Config(precision=precision))
+    text = compiled.as_text()
+    check_loop(text)
+    memory, cost = compiled.memory_analysis(), compiled.cost_analysis()
+    print(
+        f"| {kind} | {len(devices)} | {precision} | {cost['flops'] / 1e9:.1f} | "
+        f"{cost['bytes accessed'] / 1e6:.0f} | {memory.argument_size_in_bytes / 2**20:.0f} | "
+        f"{memory.temp_size_in_bytes / 2**20:.0f} |",
+        flush=True,
+    )
+    for layout, count in layouts(text).most_common(3):
+        print(f"{kind}, {len(devices)} devices, {precision}: {count} x {layout}", file=sys.stderr)
+
+
+def compile_steps(mesh: Mesh, config: Config) -> Any:
+    """`train.py`'s many steps in a dispatch, compiled for the mesh, nothing put on it."""
+    fields: dict[str, Any] = {"dtype": jnp.bfloat16} if config.precision == "bf16" else {}
+    model, tx = make_model(config, 10, **fields), make_optimizer(config)
+    programs = make_programs(config, IMAGES, True, mesh, single_steps=False)
+    data = (
+        jax.ShapeDtypeStruct((IMAGES, 32, 32, 3), jnp.uint8),
+        jax.ShapeDtypeStruct((IMAGES,), jnp.int32),
+        *[jax.ShapeDtypeStruct((3,), jnp.float32)] * 2,
+    )
+    arguments = (
+        jax.eval_shape(lambda key: TrainState.init(key, model, tx, (32, 32, 3)), jax.random.key(0)),
+        jax.eval_shape(programs.zeros),
+        data,
+        jax.eval_shape(programs.orders, jax.ShapeDtypeStruct((), jnp.int32)),
+    )
+    everywhere = replicated(mesh)
+    arguments = jax.tree.map(
+        lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=everywhere), arguments
+    )
+    advance: Any = programs.advance  # jitted, whatever its type says
+    return advance.lower(*arguments).compile()
+
+
+def check_loop(text: str) -> None:
+    """Asserts that the steps are one loop on the device, which speaks to no host and makes no
+    copy of the data set."""
+    assert re.search(r"op_name=\"jit\(many_steps\)/while\"", text), "the program has no loop"
+    traffic = re.findall(HOST_TRAFFIC, text)
+    assert not traffic, f"the program speaks to the host: {traffic}"
+    inside, entry = text.split("\nENTRY ")
+    assert DATA_SET in entry, f"the program takes no {DATA_SET}"
+    made = re.findall(rf"= {re.escape(DATA_SET)}\S* ([\w-]+)\(", inside)
+    copies = set(made) - {"parameter", "get-tuple-element"}
+    assert not copies, f"the loop makes a data set anew, by {copies}"
+
+
+def layouts(text: str) -> Counter[str]:
+    """How often each shape and layout of an activation of a batch occurs."""
+    return Counter(re.findall(r"(?:f32|bf16)\[\d+,(?:32,32,16|16,16,32|8,8,64)\]\{[\d,]+", text))
+
+
+if __name__ == "__main__":
+    command(sys.argv[1:])

@@ -1,0 +1,80 @@
+"""Loss and accuracy of a `Classifier`, every image counted once."""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+from jaxtyping import Array
+
+from jax_resnet.classifier import Classifier
+from jax_resnet.data.dataset import Split
+from jax_resnet.training.step import eval_step
+
+BATCH_SIZE = 500  # of images of 32x32 pixels or fewer; of larger ones, as many pixels
+
+
+class Padded(struct.PyTreeNode):
+    """A split in device memory, filled up to whole batches; `count` images are its own."""
+
+    images: Any  # uint8 (padded, height, width, channels)
+    labels: Any  # int32 (padded,)
+    count: Any  # int32
+    batch_size: int = struct.field(pytree_node=False)  # images at a time
+
+
+def to_device(split: Split, batch_size: int | None = None, sharding: Any = None) -> Padded:
+    """The split in device memory; what fills the last batch is never counted."""
+    if batch_size is None:
+        _, height, width, _ = split.images.shape
+        batch_size = min(BATCH_SIZE, max(1, BATCH_SIZE * 32 * 32 // (height * width)))
+    missing = -len(split) % batch_size
+    padded = Padded(
+        np.pad(split.images, ((0, missing), (0, 0), (0, 0), (0, 0))),
+        np.pad(split.labels, (0, missing)),
+        np.int32(len(split)),
+        batch_size,
+    )
+    return jax.device_put(padded, sharding)
+
+
+@partial(jax.jit, static_argnames="precision")
+def _add_batch(
+    sums: dict[str, Array], classifier: Classifier, split: Padded, precision: str
+) -> dict[str, Array]:
+    start, batch_size = sums["start"], split.batch_size
+    images = jax.lax.dynamic_slice_in_dim(split.images, start, batch_size)
+    labels = jax.lax.dynamic_slice_in_dim(split.labels, start, batch_size)
+    mask = start + jnp.arange(batch_size) < split.count
+    batch = eval_step(classifier(images, precision), labels, mask)
+    return {"start": start + batch_size} | {name: sums[name] + batch[name] for name in batch}
+
+
+@jax.jit
+def _zeros() -> dict[str, Array]:
+    counts = {name: jnp.int32(0) for name in ("start", "count", "correct")}
+    return counts | {"loss": jnp.float32(0)}
+
+
+def evaluate(classifier: Classifier, split: Padded, precision: str = "float32") -> dict[str, Any]:
+    """`count`, `correct`, `accuracy` and mean `loss` over all images of a split.
+
+    Args:
+        classifier: what is evaluated.
+        split: from `to_device`, whose batch size has no effect on the counts.
+        precision: of matrix products, as in `jax.default_matmul_precision`.
+    """
+    sums = _zeros()
+    for _ in range(len(split.labels) // split.batch_size):
+        sums = _add_batch(sums, classifier, split, precision)
+    done, expected = jax.device_get((sums, split.count))
+    assert done["count"] == expected, f"{done['count']} of {expected} images were counted"
+    count, correct = int(done["count"]), int(done["correct"])
+    return {
+        "count": count,
+        "correct": correct,
+        "accuracy": correct / count,
+        "loss": float(done["loss"]) / count,
+    }

@@ -1,0 +1,112 @@
+"""The same run with several seeds: a device each where there are several, else in turn.
+
+Seeds need no word from one another, so eight chips train eight nets in the time of one. Each is
+the very run that its seed alone would be: the same program, on one device.
+"""
+
+import dataclasses
+import statistics
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from queue import SimpleQueue
+from typing import Any
+
+import jax
+
+from jax_resnet.errors import UserError
+from jax_resnet.files import writing
+from jax_resnet.run.folder import chosen, finished, write_json
+from jax_resnet.run.signals import Interrupted, stop_signals
+from jax_resnet.training.config import Config
+from jax_resnet.training.loop import train
+
+
+def train_seeds(config: Config) -> dict[str, Any]:
+    """Trains `config.seeds` runs, each in a folder of its own.
+
+    Returns:
+        `seeds`, `accuracies` on the test images (of the state chosen on validation, the last where
+        there is none), their `mean`, and their standard `deviation` (n - 1); also in the
+        `result.json` of a folder named for them all.
+
+    Raises:
+        UserError: as `train`, of the first seed that fails, after the others' end.
+        Interrupted: when stopped; what each seed had come to is saved.
+    """
+    runs = list(each_seed(config))
+    devices = jax.devices()
+    if jax.process_count() > 1:
+        raise UserError(
+            f"--seeds is {config.seeds}, expected 1 where a run is made of several processes"
+        )
+    results = in_turn(runs) if len(devices) == 1 else on_all(devices, runs)
+    scores = [chosen(result)["accuracy"] for result in results]
+    result = {
+        "seeds": [run.seed for run in runs],
+        "runs": [run.run_name for run in runs],
+        "accuracies": scores,
+        "mean": statistics.mean(scores),
+        "deviation": statistics.stdev(scores),
+    }
+    folder = config.folder
+    with writing(folder):
+        folder.mkdir(exist_ok=True)
+        write_json(folder / "result.json", result)
+    return result
+
+
+def each_seed(config: Config) -> Iterator[Config]:
+    """The runs that `config.seeds` stands for; of one seed, the run itself."""
+    if config.seeds == 1:
+        yield config
+        return
+    for seed in range(config.seed, config.seed + config.seeds):
+        name = f"{config.name}-seed{seed}" if config.name else None
+        yield dataclasses.replace(config, seed=seed, seeds=1, name=name)
+
+
+def train_once(config: Config, **how: Any) -> dict[str, Any]:
+    """The result of a run; one that is finished is, with `config.resume`, not run again."""
+    return (config.resume and finished(config)) or train(config, **how)
+
+
+def in_turn(runs: list[Config]) -> list[dict[str, Any]]:
+    """One run after the other."""
+    results, errors = [], []
+    for run in runs:
+        try:
+            results.append(train_once(run))
+        except UserError as error:
+            errors.append(error)
+    if errors:
+        raise errors[0]
+    return results
+
+
+def on_all(devices: list[jax.Device], runs: list[Config]) -> list[dict[str, Any]]:
+    """A run on each device at a time, a thread each."""
+    free: SimpleQueue[jax.Device] = SimpleQueue()
+    for device in devices:
+        free.put(device)
+
+    @contextmanager
+    def one_device() -> Iterator[jax.Device]:
+        device = free.get()
+        try:
+            with jax.default_device(device):
+                yield device
+        finally:
+            free.put(device)
+
+    with stop_signals() as signals, ThreadPoolExecutor(len(devices)) as pool:
+
+        def run(config: Config) -> dict[str, Any]:
+            if signals:
+                raise Interrupted(signals[0])
+            with one_device() as device:
+                return train_once(config, devices=[device], signals=signals)
+
+        ends = [pool.submit(run, config) for config in runs]
+        wait(ends)
+    return [end.result() for end in ends]

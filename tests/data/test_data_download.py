@@ -1,0 +1,281 @@
+"""Downloading, from a server on this machine that behaves badly, and preparing what came."""
+
+import dataclasses
+import http.server
+import json
+import tarfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_data_cifar import SHARED, needs_cifar10, write_original
+
+from jax_resnet.data import load
+from jax_resnet.data.cifar import download as download_module
+from jax_resnet.data.cifar import load as cifar
+from jax_resnet.data.cifar.download import download
+from jax_resnet.data.cifar.tfds import VERSION
+from jax_resnet.errors import UserError
+
+CONTENT = np.random.default_rng(0).bytes(300_000)
+
+
+class Server(http.server.ThreadingHTTPServer):
+    """Answers each path as its function says, and remembers who asked for what."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.answers: dict[str, Callable[[Handler], None]] = {}
+        self.asked: list[tuple[str, str | None]] = []
+        self.url = f"http://127.0.0.1:{self.server_address[1]}"
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    server: Server
+
+    def do_GET(self) -> None:
+        self.server.asked.append((self.path, self.headers["Range"]))
+        self.server.answers.get(self.path, lambda handler: handler.send_error(404))(self)
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+    def begin(self, content: bytes, ranges: bool = True) -> bytes:
+        """Sends the headers; returns what is to follow."""
+        start = 0
+        if ranges and (asked := self.headers["Range"]):
+            start = int(asked.removeprefix("bytes=").removesuffix("-"))
+            if start >= len(content):
+                self.send_error(416)
+                return b""
+            self.send_response(206)
+            self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
+        else:
+            self.send_response(200)
+        self.send_header("Content-Length", str(len(content) - start))
+        self.end_headers()
+        return content[start:]
+
+
+@pytest.fixture
+def server(monkeypatch) -> Iterator[Server]:
+    monkeypatch.setattr(download_module, "PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(download_module, "TIMEOUT_SECONDS", 0.5)
+    server = Server()
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def whole(handler: Handler) -> None:
+    handler.wfile.write(handler.begin(CONTENT))
+
+
+def cut_off(handler: Handler) -> None:
+    handler.wfile.write(handler.begin(CONTENT)[:100_000])
+
+
+def cut_off_and_rangeless(handler: Handler) -> None:
+    handler.wfile.write(handler.begin(CONTENT, ranges=False)[:100_000])
+
+
+def slow(handler: Handler) -> None:
+    content = handler.begin(CONTENT)
+    for start in range(0, len(content), 30_000):
+        handler.wfile.write(content[start : start + 30_000])
+        time.sleep(0.05)
+
+
+def stalled(handler: Handler) -> None:
+    handler.wfile.write(handler.begin(CONTENT)[:100_000])
+    time.sleep(2)
+
+
+def redirect(handler: Handler) -> None:
+    handler.send_response(302)
+    handler.send_header("Location", "/file")
+    handler.end_headers()
+
+
+@pytest.mark.parametrize("answer", [whole, slow, cut_off, stalled])
+def test_what_arrives_is_whole(server, tmp_path, answer, capsys):
+    server.answers["/file"] = answer
+    download(f"{server.url}/file", tmp_path / "new" / "file")
+    assert (tmp_path / "new" / "file").read_bytes() == CONTENT
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["file"]
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "file" in captured.err
+    ranges = [asked for _, asked in server.asked]
+    if answer in (cut_off, stalled):
+        assert ranges == [None, "bytes=100000-", "bytes=200000-"]
+    else:
+        assert ranges == [None]
+
+
+def test_a_redirect_is_followed_and_resumed(server, tmp_path):
+    server.answers |= {"/moved": redirect, "/file": cut_off}
+    download(f"{server.url}/moved", tmp_path / "file")
+    assert (tmp_path / "file").read_bytes() == CONTENT
+    assert ("/file", "bytes=200000-") in server.asked
+
+
+def test_a_later_call_goes_on_where_the_first_was_cut_off(server, tmp_path):
+    server.answers["/file"] = cut_off_and_rangeless
+    with pytest.raises(UserError, match="cut off after 100000 of 300000 bytes; 100000 bytes are"):
+        download(f"{server.url}/file", tmp_path / "file")
+    assert not (tmp_path / "file").exists()
+    server.answers["/file"] = whole
+    server.asked.clear()
+    download(f"{server.url}/file", tmp_path / "file")
+    assert (tmp_path / "file").read_bytes() == CONTENT
+    assert server.asked == [("/file", "bytes=100000-")]
+
+
+def test_a_server_without_ranges_starts_afresh(server, tmp_path):
+    answers = iter([cut_off, cut_off_and_rangeless])
+    server.answers["/file"] = lambda handler: next(
+        answers, lambda handler: handler.wfile.write(handler.begin(CONTENT, ranges=False))
+    )(handler)
+    download(f"{server.url}/file", tmp_path / "file")
+    assert (tmp_path / "file").read_bytes() == CONTENT
+
+
+def test_a_file_that_became_shorter_is_started_afresh(server, tmp_path):
+    server.answers["/file"] = cut_off_and_rangeless
+    with pytest.raises(UserError):
+        download(f"{server.url}/file", tmp_path / "file")
+    shorter = CONTENT[:50_000]
+    server.answers["/file"] = lambda handler: handler.wfile.write(handler.begin(shorter))
+    download(f"{server.url}/file", tmp_path / "file")
+    assert (tmp_path / "file").read_bytes() == shorter
+
+
+def test_a_missing_file_is_not_asked_for_twice(server, tmp_path):
+    with pytest.raises(UserError, match="404"):
+        download(f"{server.url}/file", tmp_path / "file")
+    assert len(server.asked) == 1
+
+
+def test_a_failing_server_is_given_up(server, tmp_path):
+    server.answers["/file"] = lambda handler: handler.send_error(503)
+    with pytest.raises(UserError, match="503"):
+        download(f"{server.url}/file", tmp_path / "file")
+    assert len(server.asked) == 4
+
+
+@pytest.mark.parametrize("url", ["ftp://127.0.0.1/file", "file:///etc/passwd", "somewhere"])
+def test_other_addresses_are_refused(tmp_path, url):
+    with pytest.raises(UserError, match="http"):
+        download(url, tmp_path / "file")
+
+
+def check_three_ways(message: str, url: str) -> None:
+    assert url in message
+    assert all(way in message for way in ("--data-dir", "--mirror", "--dataset digits"))
+
+
+@pytest.mark.parametrize("name", ["cifar10", "cifar100"])
+def test_three_ways_on_are_named_when_the_mirror_has_nothing(server, tmp_path, name):
+    with pytest.raises(UserError, match="404") as caught:
+        load(name, tmp_path, mirror=f"{server.url}/")
+    archive = {"cifar10": "cifar-10-binary.tar.gz", "cifar100": "cifar-100-binary.tar.gz"}[name]
+    check_three_ways(str(caught.value), f"{server.url}/{archive}")
+    assert server.asked == [(f"/{archive}", None)]
+
+
+def test_three_ways_on_are_named_when_no_server_answers(server, tmp_path):
+    closed = Server()
+    closed.server_close()
+    with pytest.raises(UserError) as caught:
+        load("cifar10", tmp_path, mirror=f"{closed.url}/file")
+    check_three_ways(str(caught.value), f"{closed.url}/file")
+
+
+def test_wrong_bytes_are_refused_and_removed(server, tmp_path):
+    server.answers["/cifar.tar.gz"] = whole
+    with pytest.raises(UserError, match="truncated or altered") as caught:
+        load("cifar10", tmp_path, mirror=f"{server.url}/cifar.tar.gz")
+    check_three_ways(str(caught.value), f"{server.url}/cifar.tar.gz")
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["lock"]
+
+
+def test_of_several_at_once_one_prepares(tmp_path, monkeypatch):
+    prepared = []
+
+    def fetch(layout, root, *_arguments, **_keywords):
+        prepared.append(root)
+        time.sleep(0.1)
+        (root / layout.name / VERSION).mkdir(parents=True)
+
+    def load_one(_number):
+        with pytest.raises(UserError, match="not a finished TFDS data set"):
+            load("cifar10", tmp_path)
+
+    monkeypatch.setattr(cifar, "_fetch", fetch)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(load_one, range(4)))
+    assert prepared == [tmp_path]
+
+
+@pytest.mark.parametrize("name", ["cifar10", "cifar100"])
+def test_what_comes_from_the_original_address_must_have_the_registered_checksum(
+    name, server, tmp_path, monkeypatch
+):
+    server.answers["/original"] = whole
+    layout = dataclasses.replace(cifar.LAYOUTS[name], url=f"{server.url}/original")
+    monkeypatch.setitem(cifar.LAYOUTS, name, layout)
+    with pytest.raises(UserError, match="SHA-256"):
+        load(name, tmp_path)
+
+
+def test_a_mirrors_cifar100_must_have_the_registered_checksum(server, tmp_path):
+    server.answers["/cifar-100.tar.gz"] = whole
+    with pytest.raises(UserError, match="SHA-256"):
+        load("cifar100", tmp_path, mirror=f"{server.url}/cifar-100.tar.gz")
+
+
+@pytest.mark.slow
+@needs_cifar10
+def test_cifar10_from_nothing(server, tmp_path):
+    """A mirror that redirects and cuts off; the result is what stock TFDS would have written."""
+    import tensorflow_datasets as tfds
+
+    genuine = load("cifar10", SHARED)
+    path = tmp_path / "archive.tar.gz"
+    with tarfile.open(path, "w:gz", compresslevel=1) as archive:
+        archive.add(write_original(genuine, tmp_path), "cifar-10-batches-bin")
+    content = path.read_bytes()
+    server.answers["/cifar-10-binary.tar.gz"] = redirect
+    server.answers["/file"] = lambda handler: handler.wfile.write(
+        handler.begin(content)[:60_000_000]
+    )
+    dataset = load("cifar10", tmp_path / "data", mirror=f"{server.url}/")
+    for split in ("train", "test"):
+        ours, theirs = getattr(dataset, split), getattr(genuine, split)
+        np.testing.assert_array_equal(ours.images, theirs.images)
+        np.testing.assert_array_equal(ours.labels, theirs.labels)
+    for file in ("features.json", "label.labels.txt"):
+        assert read_info(tmp_path / "data", file) == read_info(SHARED, file)
+    ours, theirs = (
+        json.loads(read_info(root, "dataset_info.json")) for root in (tmp_path / "data", SHARED)
+    )
+    for split in (*ours["splits"], *theirs["splits"]):
+        del split["numBytes"]  # of PNG, whose encoders differ
+    assert ours == theirs
+    source = tfds.data_source("cifar10", split="train", data_dir=tmp_path / "data")
+    assert len(source) == 50_000
+    assert list((tmp_path / "data" / "downloads").glob("*.*")) == []
+
+
+def read_info(root: Path, file: str) -> str:
+    return (root / "cifar10" / "3.0.2" / file).read_text()

@@ -1,0 +1,244 @@
+"""The model in code that is not ours, as docs/inside_other_code.md shows it."""
+
+import subprocess
+import sys
+from functools import partial
+
+import flax
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx, traverse_util
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from jax_resnet import Classifier, ResNet
+from jax_resnet.classifier import normalize
+from jax_resnet.model import Stage
+from jax_resnet.training.step import TrainState, train_step
+
+IMAGES = jax.random.normal(jax.random.key(1), (8, 8, 8, 1))
+LABELS = jnp.arange(8) % 3
+
+
+@pytest.fixture(scope="module")
+def pretrained():
+    """A model of ten classes and its variables."""
+    model = ResNet(8)
+    return model, jax.jit(model.init)(jax.random.key(0), IMAGES)
+
+
+def assert_trees_close(ours, theirs, **tolerance):
+    jax.tree.map(partial(np.testing.assert_allclose, **tolerance), ours, theirs)
+
+
+def changed(before, after):
+    """The parts of the net, by name, of which any array differs."""
+    differs = jax.tree.map(lambda a, b: bool((a != b).any()), before, after)
+    return {path[0] for path, each in traverse_util.flatten_dict(differs).items() if each}
+
+
+def test_fine_tuning_the_head_with_the_stages_frozen(pretrained):
+    _, variables = pretrained
+    net = ResNet(8, shortcut="subsample")  # whose variables look like any other's
+    trained = Classifier(variables, jnp.full(1, 0.5), jnp.full(1, 0.25), net, tuple("abcdefghij"))
+    raw = np.random.default_rng(0).integers(0, 256, (8, 8, 8, 1), np.uint8)
+    images = normalize(raw, trained.mean, trained.std)
+
+    def group(params):
+        return traverse_util.path_aware_map(
+            lambda path, _: "train" if path[0] == "head" else "freeze", params
+        )
+
+    tx = optax.partition({"train": optax.sgd(0.01), "freeze": optax.set_to_zero()}, group)
+    model = trained.model.clone(num_classes=3)
+    state = TrainState.init(jax.random.key(2), model, tx, (8, 8, 1))
+    backbone = {k: v for k, v in variables["params"].items() if k != "head"}
+    start = state.replace(params=state.params | backbone, batch_stats=variables["batch_stats"])
+    state, losses, step = start, [], jax.jit(train_step)
+    for _ in range(5):
+        state, metrics = step(state, images, LABELS)
+        losses.append(float(metrics["loss"]))
+    assert losses[-1] < losses[0]
+    assert changed(start.params, state.params) == {"head"}
+    # Running statistics are no parameters: they follow the new images unless put back.
+    assert "stage3" in changed(start.batch_stats, state.batch_stats)
+    kept = step(start, images, LABELS)[0].replace(batch_stats=start.batch_stats)
+    with_the_old_head = {
+        "params": kept.params | {"head": variables["params"]["head"]},
+        "batch_stats": kept.batch_stats,
+    }
+    assert model.shortcut == net.shortcut
+    logits = jax.jit(net.apply)(with_the_old_head, images)
+    np.testing.assert_allclose(logits, trained(raw), atol=1e-5)
+
+
+def test_features_of_each_stage(pretrained):
+    model, variables = pretrained
+
+    @jax.jit
+    def features(variables, images):
+        _, seen = model.apply(
+            variables, images, capture_intermediates=lambda module, _: isinstance(module, Stage)
+        )
+        return {stage: calls["__call__"][0] for stage, calls in seen["intermediates"].items()}
+
+    found = features(variables, IMAGES)
+    assert {stage: x.shape for stage, x in found.items()} == {
+        "stage1": (8, 8, 8, 16), "stage2": (8, 4, 4, 32), "stage3": (8, 2, 2, 64),
+    }  # fmt: skip
+    head = variables["params"]["head"]
+    logits = found["stage3"].mean((1, 2)) @ head["kernel"] + head["bias"]
+    np.testing.assert_allclose(logits, jax.jit(model.apply)(variables, IMAGES), atol=1e-5)
+
+
+class Pair(nn.Module):
+    """Whether two images are of one class: a net within another module."""
+
+    @nn.compact
+    def __call__(self, one, other, train=False):
+        embed = ResNet(8, num_classes=4, name="embed")
+        return nn.Dense(1)(embed(one, train) * embed(other, train))
+
+
+def test_the_model_within_another_module():
+    model = Pair()
+    variables = jax.jit(model.init)(jax.random.key(0), IMAGES, IMAGES)
+
+    @jax.jit
+    def gradient(params):
+        def loss(params):
+            now = variables | {"params": params}
+            y, updates = model.apply(now, IMAGES, IMAGES[::-1], True, mutable=["batch_stats"])
+            return (y**2).mean(), updates
+
+        return jax.grad(loss, has_aux=True)(params)
+
+    grads, updates = gradient(variables["params"])
+    assert all(np.abs(grad).max() > 0 for grad in jax.tree.leaves(grads["embed"]["stage1"]))
+    assert changed(variables["batch_stats"], updates["batch_stats"]) == {"embed"}
+
+
+@pytest.mark.slow
+def test_vmap_over_seeds():
+    model, tx = ResNet(8, num_classes=3), optax.sgd(0.1, 0.9)
+    keys, images = jax.random.split(jax.random.key(0), 2), IMAGES[:, ::2, ::2]
+    init = partial(TrainState.init, model=model, tx=tx, image_shape=(4, 4, 1))
+    states = jax.vmap(init)(keys)
+    states, metrics = jax.jit(jax.vmap(train_step, (0, None, None)))(states, images, LABELS)
+    assert metrics["loss"].shape == (2,)
+    alone, expected = jax.jit(train_step)(init(keys[1]), images, LABELS)
+    assert float(metrics["loss"][1]) == pytest.approx(float(expected["loss"]), rel=1e-4)
+    one = jax.tree.map(lambda leaf: leaf[1], states.params)
+    assert_trees_close(one, alone.params, atol=1e-3)
+
+
+WITHOUT_TRAINING = """
+import sys
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {"optax", "orbax", "tensorflow_datasets", "tensorflow",
+                                  "array_record", "sklearn", "PIL", "matplotlib", "tqdm", "tyro"}:
+            raise ImportError(name)
+
+sys.meta_path.insert(0, Absent())
+import numpy as np
+from jax_resnet import Classifier
+
+path, images, logits = sys.argv[1:]
+np.save(logits, Classifier.load(path)(np.load(images)))
+ours = {name for name in sys.modules if name.startswith("jax_resnet")}
+assert ours == {"jax_resnet"} | {f"jax_resnet.{n}" for n in (
+    "classifier", "errors", "model", "output", "pretrained"
+)}, ours
+"""
+
+
+def test_a_classifier_file_needs_nothing_of_training(pretrained, tmp_path):
+    model, variables = pretrained
+    names = tuple("abcdefghij")
+    classifier = Classifier(variables, jnp.zeros(1), jnp.ones(1), model, names)
+    classifier.save(tmp_path / "model.safetensors")
+    images = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 1), np.uint8)
+    np.save(tmp_path / "images.npy", images)
+    files = [tmp_path / name for name in ("model.safetensors", "images.npy", "logits.npy")]
+    subprocess.run([sys.executable, "-c", WITHOUT_TRAINING, *files], check=True, cwd=tmp_path)
+    np.testing.assert_allclose(
+        np.load(files[-1]), jax.jit(Classifier.__call__)(classifier, images), atol=1e-5
+    )
+
+
+def in_nnx(model, variables):
+    """The model as an NNX module with these variables."""
+    net = nnx.bridge.ToNNX(model, rngs=nnx.Rngs(0)).lazy_init(IMAGES)
+    arrays = {path[1:]: leaf for path, leaf in traverse_util.flatten_dict(variables).items()}
+    state = nnx.state(net)
+    nnx.replace_by_pure_dict(state, traverse_util.unflatten_dict(arrays))
+    nnx.update(net, state)
+    return net
+
+
+def test_evaluation_in_nnx(pretrained):
+    model, variables = pretrained
+    logits = nnx.jit(lambda net, images: net(images))(in_nnx(model, variables), IMAGES)
+    np.testing.assert_allclose(logits, jax.jit(model.apply)(variables, IMAGES), atol=1e-5)
+
+
+FLAX = tuple(int(part) for part in flax.__version__.split(".")[:3])
+
+
+@pytest.mark.skipif(FLAX <= (0, 11, 2), reason="this flax merges nested collections shallowly")
+def test_training_in_nnx(pretrained):
+    model, variables = pretrained
+    net = in_nnx(model, variables)
+    optimizer = nnx.Optimizer(net, optax.sgd(0.1), wrt=nnx.Param)
+
+    @nnx.jit
+    def step(net, optimizer, images, labels):
+        def loss_fn(net):
+            logits = net(images, train=True, mutable=["batch_stats"])
+            return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+
+        loss, grads = nnx.value_and_grad(loss_fn)(net)
+        optimizer.update(net, grads)
+        return loss
+
+    loss = step(net, optimizer, IMAGES, LABELS)
+    state = TrainState.create(
+        apply_fn=model.apply,
+        params=variables["params"],
+        tx=optax.sgd(0.1),
+        batch_stats=variables["batch_stats"],
+    )
+    after, metrics = jax.jit(train_step)(state, IMAGES, LABELS)
+    assert float(loss) == pytest.approx(float(metrics["loss"]), rel=1e-5)
+    ours = nnx.to_pure_dict(nnx.state(net, nnx.BatchStat))
+    assert_trees_close(ours, after.batch_stats, atol=1e-5)
+    assert_trees_close(nnx.to_pure_dict(nnx.state(net, nnx.Param)), after.params, atol=1e-4)
+
+
+def test_an_optimizer_of_ones_own_sharded_over_ones_own_mesh():
+    mesh = Mesh(np.array(jax.devices()), ("mine",))
+    model, tx = ResNet(8, num_classes=3), optax.adam(1e-3)
+    state = TrainState.init(jax.random.key(0), model, tx, (8, 8, 1))
+
+    def by_channel(leaf):
+        axes = [None] * (leaf.ndim - 1) + ["mine"] if leaf.ndim else []
+        fits = leaf.ndim and leaf.shape[-1] % mesh.size == 0
+        return NamedSharding(mesh, PartitionSpec(*axes) if fits else PartitionSpec())
+
+    everywhere = jax.tree.map(lambda _: NamedSharding(mesh, PartitionSpec()), state)
+    shardings = everywhere.replace(opt_state=jax.tree.map(by_channel, state.opt_state))
+    batch = NamedSharding(mesh, PartitionSpec("mine"))
+    step = jax.jit(train_step, out_shardings=(shardings, None))
+    sharded, metrics = step(
+        jax.device_put(state, shardings), *jax.device_put((IMAGES, LABELS), batch)
+    )
+    moment = sharded.opt_state[0].mu["stage3"]["block1"]["conv1"]["kernel"]
+    assert moment.addressable_shards[0].data.shape == (3, 3, 32, 64 // mesh.size)
+    plain, expected = jax.jit(train_step)(state, IMAGES, LABELS)
+    assert float(metrics["loss"]) == pytest.approx(float(expected["loss"]), rel=1e-5)
+    assert_trees_close(sharded.batch_stats, plain.batch_stats, atol=1e-5)

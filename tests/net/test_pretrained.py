@@ -1,0 +1,58 @@
+"""The shipped models, against their cards in docs/models.md."""
+
+import re
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from jax_resnet import pretrained
+from jax_resnet.errors import UserError
+from jax_resnet.pretrained import load_classifier
+from jax_resnet.report.scores import score
+
+ROOT = Path(__file__).parents[1]
+DATA_DIR = ROOT.parent / "shared" / "tensorflow_datasets"
+CARD = r"\| `([\w-]+)` \| ([\d,]+) of 10,000 \|.*\| ([\d,]+) \|$"
+CARDS = {
+    name: (int(correct.replace(",", "")), int(parameters.replace(",", "")))
+    for name, correct, parameters in re.findall(
+        CARD, (ROOT / "docs" / "models.md").read_text(), re.MULTILINE
+    )
+}
+needs_cifar10 = pytest.mark.skipif(not DATA_DIR.is_dir(), reason="no CIFAR-10 on this machine")
+
+
+def test_every_model_has_a_card_and_every_card_a_model():
+    assert set(pretrained()) == CARDS.keys()
+
+
+def test_an_unknown_name_lists_those_there_are():
+    with pytest.raises(UserError, match=r"'resnet21', expected one of cnn20, cnn20-12epochs, "):
+        pretrained("resnet21")
+    with pytest.raises(UserError, match=r"resnet21 is not there, expected .* cnn20"):
+        load_classifier("resnet21")
+
+
+@pytest.mark.parametrize("name", CARDS)
+def test_a_model_is_what_its_card_says(name):
+    classifier = pretrained(name)
+    sizes = jax.tree.map(np.size, classifier.variables["params"])
+    assert sum(jax.tree.leaves(sizes)) == CARDS[name][1]
+    assert classifier(np.zeros((2, 32, 32, 3), np.uint8)).shape == (2, 10)
+    assert classifier.class_names[3] == "cat"
+
+
+@needs_cifar10
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[] if name == "resnet20-zeropad" else pytest.mark.slow)
+        for name in CARDS
+    ],
+)
+def test_a_model_gets_its_cards_count_on_the_test_images(name):
+    result = score(name, "test", data_dir=DATA_DIR)
+    assert result["count"] == 10_000
+    assert abs(result["correct"] - CARDS[name][0]) <= 2, result

@@ -1,0 +1,233 @@
+"""`scripts/convert.py`, and a published checkpoint through it to its published accuracy."""
+
+import json
+import pickle
+import runpy
+import sys
+from collections import OrderedDict
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_torch_weights import random_variables, state_of
+
+from jax_resnet import Classifier, ResNet
+from jax_resnet.pytorch.convert import convert_to_torch
+from jax_resnet.pytorch.files import read_state_dict
+
+SCRIPTS = Path(__file__).parents[1] / "scripts"
+SHARED = Path(__file__).parents[2] / "shared"
+CHECKPOINT = SHARED / "reference" / "akamaster_resnet20.th"
+DATA = SHARED / "tensorflow_datasets"
+
+
+@pytest.fixture
+def call(monkeypatch, capsys):
+    """Runs a script as a command; its exit code, stdout and stderr."""
+
+    def run(script, *arguments):
+        monkeypatch.setattr(sys, "argv", [script, *map(str, arguments)])
+        code = 0
+        try:
+            runpy.run_path(str(SCRIPTS / script), run_name="__main__")
+        except SystemExit as stop:
+            code = stop.code or 0
+        return code, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def refused(call):
+    """Runs `convert.py`, which must refuse in one message and write nothing; the message."""
+
+    def run(source, out, *flags):
+        before = set(out.parent.iterdir())
+        code, stdout, stderr = call("convert.py", source, out, *flags)
+        assert (code, stdout) == (2, "")
+        assert stderr.startswith("error: ")
+        assert stderr.count("\n") == 1
+        assert set(out.parent.iterdir()) == before
+        return stderr
+
+    return run
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".safetensors", ".th"])
+@pytest.mark.parametrize("family", ["article", "akamaster"])
+def test_in_and_out_again_is_the_same_state_dict(call, tmp_path, family, suffix):
+    if suffix == ".th":
+        pytest.importorskip("torch", reason="PyTorch is not installed")
+    state = state_of(family, "conv1x1", depth=14)
+    source, model, back = tmp_path / "in.npz", tmp_path / "model", tmp_path / f"back{suffix}"
+    np.savez(source, **state)
+    code, stdout, _ = call("convert.py", source, model)
+    assert code == 0
+    for word in (
+        family,
+        "ResNet-14",
+        "shortcut conv1x1",
+        "0.2" if family == "article" else "0.485",
+    ):
+        assert word in stdout
+    assert call("convert.py", model, back, "--family", family)[0] == 0
+    again = read_state_dict(back)
+    assert again.keys() == state.keys()
+    for name, array in state.items():
+        np.testing.assert_array_equal(again[name], array)
+    assert {path.name for path in tmp_path.iterdir()} == {"in.npz", "model", back.name}
+
+
+def test_flags_override_what_the_family_brings(call, tmp_path):
+    source, out = tmp_path / "in.npz", tmp_path / "out.safetensors"
+    np.savez(source, **state_of(classes=2))
+    flags = [
+        "--shortcut",
+        "none",
+        "--mean",
+        "0.1",
+        "0.2",
+        "0.3",
+        "--std",
+        "1",
+        "2",
+        "3",
+        "--class-names",
+        "cat",
+        "dog",
+    ]
+    code, stdout, _ = call("convert.py", source, out, *flags)
+    assert (code, "as given" in stdout) == (0, True)
+    classifier = Classifier.load(out)
+    assert classifier.model == ResNet(8, 2, None)
+    assert classifier.class_names == ("cat", "dog")
+    np.testing.assert_array_equal(classifier.mean, np.float32([0.1, 0.2, 0.3]))
+    np.testing.assert_array_equal(classifier.std, np.float32([1, 2, 3]))
+
+
+@pytest.mark.parametrize(
+    ("shortcut", "family"), [("subsample", "akamaster"), ("zeropad", "article"), (None, "article")]
+)
+def test_a_run_goes_out_by_the_names_of_the_model_that_computes_it(tmp_path, shortcut, family):
+    model = ResNet(8, 10, shortcut)
+    mean = np.zeros(3, np.float32)
+    names = tuple("abcdefghij")
+    classifier = Classifier(random_variables(model), mean, mean + 1, model, names)
+    classifier.save(tmp_path / "classifier.safetensors")
+    assert family in convert_to_torch(tmp_path, tmp_path / "out.npz")
+    head = {"article": "fc.weight", "akamaster": "linear.weight"}[family]
+    assert head in read_state_dict(tmp_path / "out.npz")
+
+
+def test_what_is_there_is_not_overwritten(refused, tmp_path):
+    source, out = tmp_path / "in.npz", tmp_path / "out"
+    np.savez(source, **state_of())
+    out.write_text("mine")
+    assert "is there already" in refused(source, out)
+    assert out.read_text() == "mine"
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
+def test_a_failed_write_leaves_nothing(refused, call, tmp_path, monkeypatch, suffix):
+    source, model = tmp_path / "in.npz", tmp_path / "model.safetensors"
+    np.savez(source, **state_of())
+    assert call("convert.py", source, model)[0] == 0
+    nowhere = tmp_path / "absent" / "out"
+    for each in (source, model):
+        code, _, stderr = call("convert.py", each, nowhere.with_suffix(suffix))
+        assert (code, "there is no folder" in stderr) == (2, True)
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.replace", full)
+    assert "No space left" in refused(model, tmp_path / f"out{suffix}")
+
+
+def test_refusals_name_the_file_or_the_flag(call, refused, tmp_path):
+    good, bad, text = tmp_path / "good.npz", tmp_path / "bad.npz", tmp_path / "text.npz"
+    model, out = tmp_path / "model.safetensors", tmp_path / "out.npz"
+    state = state_of()
+    np.savez(good, **state)
+    np.savez(bad, **{k: v for k, v in state.items() if k != "fc.bias"})
+    text.write_text("no weights")
+    assert call("convert.py", good, model)[0] == 0
+    assert "bad.npz: not the weights of" in refused(bad, out)
+    assert "text.npz can't be read" in refused(text, out)
+    assert "absent.npz can't be read" in refused(tmp_path / "absent.npz", out)
+    assert "weights.bin ends in '.bin'" in refused(tmp_path / "weights.bin", out)
+    assert "out.bin ends in '.bin'" in refused(model, tmp_path / "out.bin")
+    assert "leave these flags out" in refused(model, out, "--shortcut", "zeropad")
+    assert "--family is for a Classifier" in refused(good, out, "--family", "article")
+    assert "no model with shortcut zeropad" in refused(model, out, "--family", "akamaster")
+
+
+def test_a_pickle_in_an_npz_is_not_opened(refused, tmp_path):
+    source = tmp_path / "in.npz"
+    np.savez(source, **{"fc.weight": np.array([print], object)}, allow_pickle=True)
+    assert "can't be read" in refused(source, tmp_path / "out")
+
+
+class OldFormat(pickle.Unpickler):
+    """PyTorch's format of before 2020, read without PyTorch; no name but these is called."""
+
+    KNOWN = {  # noqa: RUF012
+        ("collections", "OrderedDict"): OrderedDict,
+        ("torch._utils", "_rebuild_tensor"): lambda key, start, size, _: (key, start, size),
+        ("torch", "FloatStorage"): "float32",
+    }
+
+    def find_class(self, module, name):
+        return self.KNOWN[module, name]
+
+    def persistent_load(self, saved):
+        _, dtype, key, *_ = saved
+        assert dtype == "float32"
+        return key
+
+
+def read_old_format(path):
+    """The state dict of a checkpoint: four pickles, the storages' keys, the storages."""
+    with path.open("rb") as file:
+        *_, checkpoint = (OldFormat(file).load() for _ in range(4))
+        storages = {}
+        for key in OldFormat(file).load():
+            count = int(np.fromfile(file, "<i8", 1)[0])
+            storages[key] = np.fromfile(file, "<f4", count)
+    return {
+        name: storages[key][start : start + int(np.prod(size))].reshape(size)
+        for name, (key, start, size) in checkpoint["state_dict"].items()
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not CHECKPOINT.exists(), reason="no published checkpoint on this machine")
+@pytest.mark.skipif(not DATA.exists(), reason="no CIFAR-10 on this machine")
+def test_the_published_checkpoint_scores_what_is_published(call, tmp_path):
+    """PyTorch: 9,173 of 10,000. Ours, on CPU: 9,173 as well, no image either way."""
+    source, model = tmp_path / "resnet20.npz", tmp_path / "resnet20.safetensors"
+    np.savez(source, **read_old_format(CHECKPOINT))
+    code, stdout, _ = call("convert.py", source, model)
+    assert (code, "akamaster ResNet-20, shortcut subsample" in stdout) == (0, True)
+    code, stdout, _ = call("evaluate.py", model, "--data-dir", DATA, "--json")
+    result = json.loads(stdout)
+    assert (code, result["split"], result["count"]) == (0, "test", 10_000)
+    assert abs(result["correct"] - 9_173) <= 2, f"{result['correct']} right, PyTorch has 9173"
+
+
+@pytest.mark.skipif(not CHECKPOINT.exists(), reason="no published checkpoint on this machine")
+def test_the_checkpoint_as_pytorch_reads_it(call, tmp_path):
+    pytest.importorskip("torch", reason="PyTorch is not installed")
+    state = read_state_dict(CHECKPOINT)
+    ours = read_old_format(CHECKPOINT)
+    assert state.keys() == ours.keys()
+    for name, array in ours.items():
+        np.testing.assert_array_equal(array, state[name])
+    assert call("convert.py", CHECKPOINT, tmp_path / "model")[0] == 0
+
+
+def test_without_pytorch_its_files_are_refused(refused, monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    source = tmp_path / "in.th"
+    source.write_bytes(b"")
+    assert "needs PyTorch" in refused(source, tmp_path / "out")

@@ -1,0 +1,176 @@
+"""Several processes, one run: as one process has it, and an end for all when one is lost."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+
+import numpy as np
+import pytest
+from test_run import command, records
+
+from jax_resnet.cli.flags import parse_config
+from jax_resnet.errors import UserError
+from jax_resnet.run.distributed import in_a_cluster, join
+
+# A low rate: a high one would amplify the float32 rounding that differs between processes.
+FLAGS = ("--steps", "45", "--learning-rate", "0.002", "--name", "run")  # 18 steps an epoch
+SECONDS = 30  # until a process ends whose peer is gone
+
+
+def start(folder, *flags, of_each=([], [])):
+    """Two processes with a device each."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    words = command(folder, *FLAGS, *flags, "--coordinator", address, "--num-processes", "2")
+    environment = os.environ | {"JAX_NUM_CPU_DEVICES": "1"}
+    return [
+        subprocess.Popen(
+            [*words, "--process-id", str(i), *of_each[i]], env=environment, text=True, bufsize=1,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )
+        for i in range(2)
+    ]  # fmt: skip
+
+
+def alone(folder, *flags):
+    """One process with two devices; it must succeed."""
+    environment = os.environ | {"JAX_NUM_CPU_DEVICES": "2"}
+    words = command(folder, *FLAGS, *flags)
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def wait_for(process, start_of_line):
+    for line in process.stderr:
+        if line.startswith(start_of_line):
+            return
+    pytest.fail(f"the process ended without a line {start_of_line!r}")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole")
+    alone(folder)
+    return folder / "run"
+
+
+def assert_close(one, other):
+    ours, theirs = records(one), records(other)
+    assert [line["step"] for line in ours] == [line["step"] for line in theirs]
+    for line, expected in zip(ours, theirs, strict=True):
+        for name in ("train_loss", "validation_loss"):
+            np.testing.assert_allclose(line[name], expected[name], rtol=1e-3, err_msg=name)
+    results = [json.loads((run / "result.json").read_text())["last"] for run in (one, other)]
+    assert results[0]["count"] == results[1]["count"] == 360
+    assert abs(results[0]["correct"] - results[1]["correct"]) <= 2
+
+
+@pytest.mark.slow
+def test_two_processes_make_the_run_of_one(whole, tmp_path):
+    first, second = start(tmp_path)
+    (said, progress), (silence, nothing) = first.communicate(), second.communicate()
+    assert (first.returncode, second.returncode) == (0, 0), progress + nothing
+    assert "2 x cpu (cpu) in 2 processes" in progress
+    assert "step     45/45" in progress
+    assert "test accuracy" in said
+    for line in (silence + nothing).splitlines():
+        assert line.startswith("[Gloo]"), f"only the first process speaks, not: {line}"
+    assert_close(tmp_path / "run", whole)
+
+
+@pytest.mark.parametrize("lost", [1, pytest.param(0, marks=pytest.mark.slow)])
+def test_when_one_is_killed_the_other_says_so_and_one_alone_goes_on(whole, tmp_path, lost):
+    both = start(tmp_path)
+    wait_for(both[0], "step     18/")
+    both[lost].kill()
+    began = time.monotonic()
+    _, said = both[1 - lost].communicate(timeout=SECONDS)
+    assert both[1 - lost].returncode == 1, said
+    assert time.monotonic() - began < SECONDS
+    assert "another process has ended" in said
+    assert "--resume" in said
+    assert "Traceback" not in said
+    both[lost].communicate()
+    done = alone(tmp_path, "--resume")
+    assert "at step 18" in done.stderr
+    assert_close(tmp_path / "run", whole)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("told", "number"), [(0, signal.SIGTERM), (1, signal.SIGTERM), (1, signal.SIGINT)]
+)
+def test_a_signal_to_one_saves_all(whole, tmp_path, told, number):
+    both = start(tmp_path, "--resume")
+    wait_for(both[0], "step     18/")
+    both[told].send_signal(number)
+    for process in both:
+        _, said = process.communicate(timeout=60)
+        assert process.returncode == 128 + signal.SIGTERM, said
+    alone(tmp_path, "--resume")
+    assert_close(tmp_path / "run", whole)
+
+
+@pytest.mark.slow
+def test_processes_with_different_flags_are_refused(tmp_path):
+    both = start(tmp_path, of_each=(["--seed", "1"], ["--seed", "2"]))
+    for process in both:
+        _, said = process.communicate(timeout=60)
+        assert process.returncode == 2, said
+        assert "the processes were given different flags" in said
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({}, False),
+        ({"SLURM_NTASKS": "4", "SLURM_STEP_NODELIST": "node[1-4]"}, True),
+        ({"SLURM_NTASKS": "1", "SLURM_STEP_NODELIST": "node1"}, False),
+        ({"SLURM_NTASKS": "4"}, False),  # a script outside srun
+        ({"OMPI_COMM_WORLD_SIZE": "2", "OMPI_MCA_orte_hnp_uri": "1.0;tcp://10.0.0.1:1"}, True),
+        ({"OMPI_COMM_WORLD_SIZE": "1", "OMPI_MCA_orte_hnp_uri": "1.0;tcp://10.0.0.1:1"}, False),
+        ({"TPU_WORKER_HOSTNAMES": "t0,t1"}, True),
+        ({"TPU_WORKER_HOSTNAMES": "localhost"}, False),
+        ({"TPU_WORKER_HOSTNAMES": "WARNING: could not determine them, please set it"}, False),
+    ],
+)
+def test_a_cluster_is_told_from_its_environment(environment, expected):
+    assert in_a_cluster(environment) is expected
+
+
+@pytest.mark.parametrize("name", ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE"])
+def test_one_of_several_that_cannot_find_the_others_is_refused(name, monkeypatch):
+    """As Open MPI 5, MPICH and Intel MPI start them."""
+    monkeypatch.setenv(name, "1")
+    join(parse_config([]))
+    monkeypatch.setenv(name, "2")
+    with pytest.raises(UserError, match=f"one of 2 processes, says {name}.*give --coordinator"):
+        join(parse_config([]))
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ("--num-processes 2 --process-id 0", "--coordinator is None, expected HOST:PORT"),
+        ("--coordinator host", "--coordinator is 'host', expected HOST:PORT"),
+        ("--coordinator host:99999 --num-processes 2", "--coordinator is 'host:99999'"),
+        ("--coordinator h:1 --process-id 0", "--num-processes is None, expected 1 or more"),
+        (
+            "--coordinator h:1 --num-processes 2 --process-id 2",
+            "--process-id is 2, expected 0 to 1",
+        ),
+        ("--coordinator auto --num-processes 2", "--num-processes is 2, expected none with auto"),
+        ("--coordinator auto --seeds 2", "--seeds is 2, expected 1 where a run is made of several"),
+        ("--seeds 0", "--seeds is 0"),
+    ],
+)
+def test_flags_that_do_not_go_together_are_refused(flags, words):
+    with pytest.raises(UserError) as error:
+        parse_config(flags.split())
+    assert words in str(error.value)

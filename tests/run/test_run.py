@@ -1,0 +1,333 @@
+"""Whole runs on digits, through the command line and through `train`."""
+
+import dataclasses
+import gzip
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from jax_resnet import Classifier
+from jax_resnet.data.dataset import Split
+from jax_resnet.errors import UserError
+from jax_resnet.run import folder as runs
+from jax_resnet.run.distributed import name_runtime_errors
+from jax_resnet.run.folder import finished
+from jax_resnet.run.profiling import Profile
+from jax_resnet.run.progress import unused_accelerators
+from jax_resnet.run.signals import Interrupted
+from jax_resnet.training import loop as trainer
+from jax_resnet.training.config import Config
+from jax_resnet.training.job import load_dataset
+from jax_resnet.training.loop import train
+
+SCRIPT = Path(__file__).parents[1] / "scripts" / "train.py"
+TIMING = {"images_per_second"}
+
+
+def command(tmp_path, *flags):
+    small = ["--dataset", "digits", "--depth", "8", "--batch-size", "64", "--runs-dir", tmp_path]
+    return [sys.executable, SCRIPT, *map(str, small), *flags]
+
+
+def call(tmp_path, *flags):
+    return subprocess.run(command(tmp_path, *flags), capture_output=True, text=True, check=False)
+
+
+def records(folder):
+    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    return [{k: v for k, v in json.loads(line).items() if k not in TIMING} for line in lines]
+
+
+def assert_same_run(one, other):
+    assert records(one) == records(other)
+    assert (one / "result.json").read_text() == (other / "result.json").read_text()
+    ours, theirs = (Classifier.load(folder / "classifier.safetensors") for folder in (one, other))
+    images = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 1), np.uint8)
+    np.testing.assert_array_equal(ours(images), theirs(images))
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """An uninterrupted run of 60 steps by the command line."""
+    folder = tmp_path_factory.mktemp("runs")
+    done = call(folder, "--steps", "60", "--name", "whole")
+    assert done.returncode == 0, done.stderr
+    return folder, done
+
+
+def test_a_run_leaves_its_files_and_says_how_it_ended(whole):
+    folder, done = whole
+    run = folder / "whole"
+    files = {path.name for path in run.iterdir()}
+    assert files >= {"config.json", "metrics.jsonl", "checkpoints", "curves.png", "result.json"}
+    assert (run / "curves.png").read_bytes().startswith(b"\x89PNG")
+    result = json.loads((run / "result.json").read_text())
+    assert result["last"]["count"] == result["best"]["count"] == 360
+    assert result["last"]["step"] == 60
+    assert f"({result['last']['correct']} of 360)" in done.stdout
+    assert result["best"]["accuracy"] > 0.9, "60 steps are enough for 90 %"
+    steps = [record["step"] for record in records(run)]
+    assert steps == sorted(set(steps))
+    assert steps[-1] == 60
+    best = max(records(run), key=lambda record: record["validation_accuracy"])
+    chosen = next(r for r in records(run) if r["step"] == result["best"]["step"])
+    assert chosen["validation_accuracy"] == best["validation_accuracy"]
+    assert "1 x cpu" in done.stderr
+
+
+def test_a_run_that_exists_is_not_overwritten(whole):
+    folder, _ = whole
+    before = {path: path.read_bytes() for path in (folder / "whole").glob("*.json*")}
+    done = call(folder, "--steps", "60", "--name", "whole")
+    assert done.returncode == 2
+    assert "holds a run already" in done.stderr
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_resume_refuses_changed_hyper_parameters(whole):
+    folder, _ = whole
+    done = call(folder, "--steps", "60", "--name", "whole", "--resume", "--learning-rate", "0.2")
+    assert done.returncode == 2
+    assert "--learning-rate was 0.1, is 0.2" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "number",
+    [
+        signal.SIGKILL,
+        pytest.param(signal.SIGTERM, marks=pytest.mark.slow),
+        pytest.param(signal.SIGINT, marks=pytest.mark.slow),
+    ],
+)
+def test_a_stopped_run_goes_on_to_the_same_bits(whole, tmp_path, number):
+    folder, _ = whole
+    flags = ("--steps", "60", "--name", "stopped", "--resume")
+    process = subprocess.Popen(
+        command(tmp_path, *flags), stderr=subprocess.PIPE, text=True, bufsize=1
+    )
+    for line in process.stderr:
+        if line.startswith("step     36/"):
+            break
+    time.sleep(0.05)
+    process.send_signal(number)
+    rest = process.stderr.read()
+    expected = -number if number == signal.SIGKILL else 128 + number
+    assert process.wait(30) == expected, rest
+    if number != signal.SIGKILL:
+        assert "--resume" in rest
+    done = call(tmp_path, *flags)
+    assert done.returncode == 0, done.stderr
+    assert "resuming" in done.stderr
+    assert_same_run(tmp_path / "stopped", folder / "whole")
+
+
+@pytest.fixture(scope="module")
+def short(tmp_path_factory):
+    """A finished run of twelve steps, of which nine are an epoch."""
+    folder = tmp_path_factory.mktemp("runs")
+    config = Config(dataset="digits", depth=8, steps=12, runs_dir=folder, name="whole")
+    train(config)
+    return config
+
+
+@pytest.mark.parametrize("at", [5, 9, 12])
+def test_a_signal_in_an_epoch_or_at_its_end_costs_no_line(short, tmp_path, monkeypatch, at):
+    config = dataclasses.replace(short, runs_dir=tmp_path, name="stopped")
+    update = trainer.Progress.update
+
+    def update_then_stop(self, step, totals):
+        update(self, step, totals)
+        if step == at:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer.Progress, "update", update_then_stop)
+        with pytest.raises(Interrupted):
+            train(config)
+    train(dataclasses.replace(config, resume=True))
+    assert_same_run(tmp_path / "stopped", short.runs_dir / "whole")
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--depth", "21"], "--depth is 21, expected 6n + 2 with n >= 1: 20 or 26, say"),
+        (["--model", "cnn", "--shortcut", "zeropad"], "--shortcut is 'zeropad'"),
+        (["--batch-size", "5000"], "--batch-size 5000 is larger than the data"),
+        (["--learning-rate", "-1"], "--learning-rate is -1"),
+        (["--learning-rate", "nan"], "--learning-rate is nan"),
+        (["--dataset", "imagenet"], "imagenet"),
+        (["--name", "a/b"], "--name is 'a/b'"),
+    ],
+)
+def test_bad_values_are_refused_and_leave_no_folder(tmp_path, flags, words):
+    done = call(tmp_path / "runs", *flags)
+    assert done.returncode == 2, done.stderr
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+def test_without_validation_there_is_no_best(tmp_path):
+    config = Config(
+        dataset="digits", depth=8, steps=6, val_fraction=0, runs_dir=tmp_path, name="all"
+    )
+    result = train(config)
+    assert result.keys() == {"last"}
+    assert "validation_loss" not in records(tmp_path / "all")[0]
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
+    config = Config(
+        dataset="digits", depth=8, steps=40, learning_rate=1e30, runs_dir=tmp_path, name="nan"
+    )
+    with pytest.raises(
+        UserError, match=r"the loss is not finite at step \d+, learning rate 1e\+30"
+    ):
+        train(config)
+
+
+def test_weights_that_are_not_finite_stop_the_run_though_the_loss_was(tmp_path):
+    config = Config(
+        dataset="digits", depth=8, steps=1, learning_rate=1e38, momentum=0, runs_dir=tmp_path,
+        val_fraction=0, weight_decay=1e38, schedule="linear", name="inf",
+    )  # fmt: skip
+    with pytest.raises(
+        UserError, match=r"a variable is not finite at step 0, learning rate 1e\+38"
+    ):
+        train(config)
+    assert not list((tmp_path / "inf" / "checkpoints").glob("*/*"))
+    assert not (tmp_path / "inf" / "result.json").exists()
+
+
+def test_without_test_images_nothing_is_begun(short, tmp_path):
+    dataset = load_dataset(short)
+    nothing = Split(dataset.test.images[:0], dataset.test.labels[:0])
+    with pytest.raises(UserError, match="digits has no test images, expected at least one"):
+        train(
+            dataclasses.replace(short, runs_dir=tmp_path / "runs"),
+            dataclasses.replace(dataset, test=nothing),
+        )
+    assert not (tmp_path / "runs").exists()
+
+
+def test_the_default_shortcut_may_be_named_or_not(short, tmp_path):
+    folder = tmp_path / "whole"
+    shutil.copytree(short.runs_dir / "whole", folder)
+    named = dataclasses.replace(short, runs_dir=tmp_path, shortcut="zeropad", resume=True)
+    assert short.shortcut is None
+    assert finished(named) == finished(short)
+    with pytest.raises(UserError, match="--shortcut was 'zeropad', is 'conv1x1'"):
+        finished(dataclasses.replace(named, shortcut="conv1x1", name="whole"))
+
+
+def test_want_of_memory_is_said():
+    reason = "RESOURCE_EXHAUSTED: Out of memory"
+    with pytest.raises(UserError, match=f"{reason}: try a smaller --batch"), name_runtime_errors():
+        raise jax.errors.JaxRuntimeError(f"{reason}\nand so on")
+
+
+def test_a_package_that_is_not_installed_has_no_version(short, monkeypatch):
+    """As when the scripts run from a source tree, with nothing but its requirements installed."""
+    monkeypatch.setattr(runs, "PACKAGES", ("numpy", "jax-resnet-nowhere"))
+    versions = runs.environment(load_dataset(short), jax.devices())["versions"]
+    assert versions == {"numpy": np.__version__, "jax-resnet-nowhere": None}
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
+def test_the_commit_is_that_of_this_source(short, tmp_path, monkeypatch):
+    """Not of a repository in which the package is installed."""
+    author = ["-c", "user.name=a", "-c", "user.email=a@b.c"]
+
+    def git(*words):
+        command = ["git", "-C", tmp_path, *author, *words]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    def commit():
+        return runs.environment(load_dataset(short), jax.devices())["commit"]
+
+    source = tmp_path / "runs.py"
+    source.write_text("1")
+    monkeypatch.setattr(runs, "__file__", str(source))
+    assert commit() is None
+    git("init")
+    git("commit", "--allow-empty", "-m", "theirs")
+    assert commit() is None
+    git("add", source)
+    git("commit", "-m", "ours")
+    assert commit() == git("rev-parse", "HEAD")
+    source.write_text("2")
+    assert commit() == git("rev-parse", "HEAD") + "-dirty"
+
+
+def test_same_seed_same_bits_other_seed_other_bits(short, tmp_path):
+    train(dataclasses.replace(short, runs_dir=tmp_path, name="b"))
+    assert_same_run(short.runs_dir / "whole", tmp_path / "b")
+    train(dataclasses.replace(short, runs_dir=tmp_path, name="c", seed=1))
+    assert records(tmp_path / "c") != records(tmp_path / "b")
+
+
+@pytest.mark.skipif(
+    not (Path(__file__).parents[2] / "shared" / "tensorflow_datasets").is_dir(),
+    reason="no CIFAR-10 on this machine",
+)
+def test_real_cifar10_trains(tmp_path):
+    data_dir = Path(__file__).parents[2] / "shared" / "tensorflow_datasets"
+    flags = ["--dataset", "cifar10", "--data-dir", data_dir, "--steps", "3", "--name", "cifar"]
+    flags += ["--val-fraction", "0.01"]
+    environment = os.environ | {"TFDS_DATA_DIR": str(tmp_path / "none")}
+    done = subprocess.run(
+        command(tmp_path, *map(str, flags)),
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "49500 training, 500 validation, 10000 test images" in done.stderr
+    assert json.loads((tmp_path / "cifar" / "result.json").read_text())["last"]["count"] == 10_000
+
+
+def test_a_profile_begins_with_the_first_dispatch_that_is_past_compiling(tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(jax.profiler, "start_trace", lambda *_, **__: said.append("start"))
+    monkeypatch.setattr(jax.profiler, "stop_trace", lambda: said.append("stop"))
+    with Profile(tmp_path, 10, first_step=0) as profile:
+        for step in (1, 200, 352, 552):  # of many steps each, as on accelerators
+            profile.update(step)
+            said.append(step)
+    assert said == [1, "start", 200, "stop", 352, 552]
+
+
+def test_profile_writes_a_trace_that_perfetto_opens(tmp_path):
+    config = Config(
+        dataset="digits", depth=8, steps=9, profile=2, runs_dir=tmp_path, name="profiled"
+    )
+    train(config)
+    (trace,) = (tmp_path / "profiled" / "profile").rglob("perfetto_trace.json.gz")
+    events = json.loads(gzip.decompress(trace.read_bytes()))["traceEvents"]
+    assert any("advance" in str(event) or "one_step" in str(event) for event in events)
+
+
+def test_an_accelerator_that_jax_does_not_use_is_named(tmp_path):
+    for name in ("nvidia0", "nvidiactl", "accel0"):
+        (tmp_path / name).touch()
+    named = [Path(each).name for each in unused_accelerators("cpu", tmp_path)]
+    assert named == ["accel0", "nvidia0"]
+    assert unused_accelerators("gpu", tmp_path) == []
+
+
+@pytest.mark.slow
+def test_digits_reach_97_percent_in_300_steps(tmp_path):
+    config = Config(dataset="digits", depth=8, steps=300, runs_dir=tmp_path, name="digits")
+    result = train(config)
+    assert result["best"]["accuracy"] >= 0.97

@@ -1,0 +1,122 @@
+"""Several seeds at once: each is the run that it would be alone."""
+
+import dataclasses
+import json
+import os
+import signal
+import statistics
+import subprocess
+
+import jax
+import pytest
+from test_run import assert_same_run, command
+
+from jax_resnet.errors import UserError
+from jax_resnet.run.signals import Interrupted
+from jax_resnet.training import loop as trainer
+from jax_resnet.training import seeds
+from jax_resnet.training.config import Config
+from jax_resnet.training.loop import train
+from jax_resnet.training.seeds import train_seeds
+
+
+@pytest.fixture(scope="module")
+def three(tmp_path_factory):
+    """Seeds 1 to 3 over two devices."""
+    folder = tmp_path_factory.mktemp("seeds")
+    config = Config(
+        dataset="digits", depth=8, steps=12, seed=1, seeds=3, runs_dir=folder, name="a run"
+    )
+    return config, train_seeds(config)
+
+
+def test_each_seed_is_its_single_run(three, tmp_path):
+    config, result = three
+    assert result["seeds"] == [1, 2, 3]
+    assert jax.device_count() > 1
+    for seed, name in list(zip(result["seeds"], result["runs"], strict=True))[1:]:
+        alone = dataclasses.replace(config, runs_dir=tmp_path, seed=seed, seeds=1, name=name)
+        train(alone, devices=jax.devices()[:1])
+        assert_same_run(tmp_path / name, config.runs_dir / name)
+
+
+def test_each_seed_tells_of_its_own_device(three):
+    config, result = three
+    for name in result["runs"]:
+        made = json.loads((config.runs_dir / name / "config.json").read_text())
+        assert made["environment"]["devices"] == ["cpu"]
+
+
+def test_mean_and_deviation_are_kept(three):
+    config, result = three
+    written = json.loads((config.runs_dir / "a run-seeds1-3" / "result.json").read_text())
+    assert written == result
+    each = [
+        json.loads((config.runs_dir / name / "result.json").read_text())["best"]["accuracy"]
+        for name in result["runs"]
+    ]
+    assert result["accuracies"] == each
+    assert result["mean"] == statistics.mean(each)
+    assert result["deviation"] == statistics.stdev(each)
+
+
+def test_seeds_that_exist_are_not_overwritten_and_finished_ones_not_run_again(three, capsys):
+    config, result = three
+    with pytest.raises(UserError, match="a run-seed1 holds a run already"):
+        train_seeds(config)
+    before = {path: path.stat().st_mtime_ns for path in config.runs_dir.glob("*-seed[0-9]/*")}
+    assert train_seeds(dataclasses.replace(config, resume=True)) == result
+    assert "step" not in capsys.readouterr().err
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_a_signal_stops_all_seeds_and_they_go_on(three, tmp_path, monkeypatch):
+    whole, result = three
+    config = dataclasses.replace(whole, runs_dir=tmp_path, resume=True)
+    update = trainer.Progress.update
+    once = iter([signal.SIGTERM])  # a second one would end the process at once
+
+    def update_then_stop(self, step, totals):
+        update(self, step, totals)
+        if step == 5 and (number := next(once, None)):
+            os.kill(os.getpid(), number)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer.Progress, "update", update_then_stop)
+        with pytest.raises(Interrupted) as stop:
+            train_seeds(config)
+    assert stop.value.exit_code == 128 + signal.SIGTERM
+    assert train_seeds(config) == result
+    for name in result["runs"]:
+        assert_same_run(tmp_path / name, whole.runs_dir / name)
+
+
+@pytest.mark.parametrize("devices", [1, 2])
+def test_a_seed_that_fails_keeps_no_other_from_its_end(tmp_path, monkeypatch, devices):
+    trained = []
+
+    def train_but_seed_0(config, **_how):
+        if config.seed == 0:
+            raise UserError("the loss is not finite")
+        trained.append(config.seed)
+        return {}
+
+    monkeypatch.setattr(seeds, "train", train_but_seed_0)
+    some = jax.devices()[:devices]
+    monkeypatch.setattr(jax, "devices", lambda: some)
+    with pytest.raises(UserError, match="not finite"):
+        train_seeds(Config(dataset="digits", depth=8, seeds=4, runs_dir=tmp_path))
+    assert sorted(trained) == [1, 2, 3]
+
+
+@pytest.mark.slow
+def test_one_device_takes_one_seed_after_the_other(tmp_path):
+    words = command(tmp_path, "--steps", "6", "--seeds", "2")
+    environment = os.environ | {"JAX_NUM_CPU_DEVICES": "1"}
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "over the seeds 0, 1" in done.stdout
+    assert done.stderr.index("seed0: 1 x cpu") < done.stderr.index("step      6/6")
+    names = {path.name for path in tmp_path.iterdir()}
+    name = "resnet-zeropad-8-digits-article-seed"
+    assert names == {f"{name}0", f"{name}1", f"{name}s0-1"}

@@ -1,0 +1,142 @@
+"""The step, the programs around it, and evaluation."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jax_resnet import Classifier, ResNet
+from jax_resnet.data import Split, load
+from jax_resnet.training.config import Config
+from jax_resnet.training.evaluation import evaluate, to_device
+from jax_resnet.training.programs import make_mesh, make_programs
+from jax_resnet.training.recipes import RECIPES, make_optimizer, make_schedule
+from jax_resnet.training.step import TrainState, cross_entropy, train_step
+
+DIGITS = load("digits")
+
+
+def fresh(config, seed=0):
+    model = ResNet(8, 10, config.effective_shortcut)
+    return TrainState.init(jax.random.key(seed), model, make_optimizer(config), (8, 8, 1))
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_steps_lower_the_loss_and_donate_the_state(recipe):
+    state = fresh(RECIPES[recipe])
+    images = jnp.asarray(DIGITS.train.images[:64] / 255 - 0.5, jnp.float32)
+    labels = jnp.asarray(DIGITS.train.labels[:64])
+    step = jax.jit(train_step, donate_argnums=0)
+    first = state
+    losses = []
+    for _ in range(12):
+        state, metrics = step(state, images, labels)
+        losses.append(float(metrics["loss"]))
+    assert losses[-1] < 0.5 * losses[0], f"the loss went {losses}"
+    assert int(state.step) == 12
+    for leaf in jax.tree.leaves((first.params, first.opt_state, first.batch_stats)):
+        assert leaf.is_deleted(), "an old buffer is still alive"
+
+
+def test_article_divides_the_rate_by_ten_at_half_and_three_quarters():
+    schedule = make_schedule(RECIPES["article"], 0.1)
+    rates = [float(schedule(step)) for step in (0, 31_999, 32_000, 47_999, 48_000, 63_999)]
+    np.testing.assert_allclose(rates, [0.1, 0.1, 0.01, 0.01, 0.001, 0.001], rtol=1e-6)
+
+
+def test_paper_warms_up_at_depth_110_only():
+    for depth, rate in ((110, 0.01), (56, 0.1)):
+        config = Config(**{**vars(RECIPES["paper"]), "depth": depth})
+        schedule = make_schedule(config, 0.1)
+        assert float(schedule(399)) == pytest.approx(rate)
+        assert float(schedule(400)) == pytest.approx(0.1)
+
+
+def test_decay_spares_biases_and_norms_where_asked():
+    params = fresh(Config()).params
+    zero = jax.tree.map(jnp.zeros_like, params)
+    for decay_all in (True, False):
+        tx = make_optimizer(Config(decay_all=decay_all))
+        updates, _ = tx.update(zero, tx.init(params), params)
+        norm = updates["stage1"]["block1"]["norm1"]["scale"]
+        np.testing.assert_allclose(norm, -0.1 * 1e-4 if decay_all else 0, rtol=1e-5)
+        kernel = params["head"]["kernel"]
+        np.testing.assert_allclose(updates["head"]["kernel"], -0.1 * 1e-4 * kernel, rtol=1e-5)
+
+
+def test_muon_leaves_kernels_at_their_norm():
+    state = fresh(RECIPES["fast"])
+    grads = jax.tree.map(jnp.ones_like, state.params)
+    updates, _ = state.tx.update(grads, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    kernel = params["stage2"]["block1"]["conv2"]["kernel"]
+    rate = RECIPES["fast"].muon_learning_rate
+    assert float(jnp.linalg.norm(kernel)) == pytest.approx(32**0.5, abs=2 * rate)
+
+
+def test_label_smoothing_is_spread_over_all_classes():
+    logits = jnp.array([[2.0, 0.0, -1.0]])
+    plain = [float(cross_entropy(logits, jnp.array([i]))[0]) for i in range(3)]
+    smoothed = float(cross_entropy(logits, jnp.array([0]), 0.3)[0])
+    assert smoothed == pytest.approx(0.7 * plain[0] + 0.1 * sum(plain), rel=1e-6)
+
+
+def run(config, count, single_steps):
+    """Every step of a run; the final state and the totals of the last epoch."""
+    programs = make_programs(config, count, False, make_mesh(), single_steps)
+    images, labels = DIGITS.train.images[:count], DIGITS.train.labels[:count]
+    state = jax.device_put(fresh(config), jax.sharding.NamedSharding(make_mesh(), jax.P()))
+    data = jax.device_put(
+        (images, labels, np.float32([0.3]), np.float32([0.4])), state.step.sharding
+    )
+    totals, step = programs.zeros(), 0
+    while step < config.steps:
+        if step * config.batch_size % count < config.batch_size:
+            orders, totals = programs.orders(state.step), programs.zeros()
+        with jax.transfer_guard_host_to_device("disallow_explicit"):
+            state, totals = programs.advance(state, totals, data, orders)
+        step = programs.steps_until(step)
+        assert step == int(state.step)
+    return programs, state, totals
+
+
+def test_many_steps_in_a_dispatch_give_the_same_as_single_ones():
+    # A low rate: a high one would amplify the float32 rounding that differs inside a loop.
+    config = Config(dataset="digits", depth=8, steps=8, batch_size=16, learning_rate=1e-3)
+    _, one, totals_one = run(config, 50, True)
+    _, many, totals_many = run(config, 50, False)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), one.params, many.params)
+    np.testing.assert_allclose(totals_one["loss"], totals_many["loss"], rtol=1e-4)
+    assert int(totals_one["steps"]) == int(totals_many["steps"])
+
+
+def test_a_run_compiles_each_program_once_and_copies_nothing_to_the_device():
+    config = Config(dataset="digits", depth=8, steps=8, batch_size=16)
+    programs, *_ = run(config, 50, True)
+    assert programs.advance._cache_size() == 1
+    assert programs.orders._cache_size() == 1
+
+
+def test_every_image_is_counted_once_at_any_batch_size():
+    model = ResNet(8, 10)
+    variables = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 8, 8, 1)))
+    names = tuple("0123456789")
+    classifier = Classifier(variables, jnp.float32([0.3]), jnp.float32([0.4]), model, names)
+    split = Split(DIGITS.test.images[:101], DIGITS.test.labels[:101])
+    logits = np.asarray(classifier(split.images))
+    correct = (logits.argmax(-1) == split.labels).sum()
+    for size in (1, 7, 50, 101, 200):
+        scores = evaluate(classifier, to_device(split, size))
+        assert (scores["count"], scores["correct"]) == (101, correct)
+        assert scores["accuracy"] == correct / 101
+    expected = float(cross_entropy(jnp.asarray(logits), jnp.asarray(split.labels)).mean())
+    assert scores["loss"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_large_images_are_evaluated_a_few_at_a_time():
+    def batch_size(side):
+        images = np.zeros((2, side, side, 1), np.uint8)
+        return to_device(Split(images, np.zeros(2, np.int32))).batch_size
+
+    assert [batch_size(side) for side in (8, 32, 64, 512, 2048)] == [500, 500, 125, 1, 1]
