@@ -1,48 +1,5 @@
 """Write a model as a file that runs without this package."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated
+from jax_resnet.cli import main
 
-import tyro
-
-from jax_resnet.cli.flags import main, parse
-from jax_resnet.errors import UserError
-from jax_resnet.export import PLATFORMS, export_classifier
-from jax_resnet.files import new_file
-from jax_resnet.pretrained import load_classifier
-
-
-@dataclass(frozen=True)
-class Export:
-    """Write a model with jax.export: uint8 NHWC images in, float32 logits out, any batch size."""
-
-    model: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="MODEL")]
-    """A run's folder, or a Classifier file."""
-    out: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="OUT")]
-    """The new file."""
-    height: int | None = None
-    """Of the images, in pixels; the training images' by default."""
-    width: int | None = None
-    """Of the images, in pixels; the training images' by default."""
-
-
-def command(arguments: Sequence[str]) -> None:
-    flags = parse(Export, arguments)
-    classifier = load_classifier(flags.model)
-    height, width = classifier.image_size
-    height = height if flags.height is None else flags.height
-    width = width if flags.width is None else flags.width
-    try:
-        content = export_classifier(classifier, (height, width))
-    except (ValueError, TypeError) as error:
-        size = f"--height {height} --width {width}"
-        raise UserError(f"{size} does not suit {flags.model}: {error}") from error
-    with new_file(flags.out) as unfinished:
-        unfinished.write_bytes(content)
-    print(f"{flags.out}: {len(content)} bytes for {', '.join(PLATFORMS)}")
-
-
-if __name__ == "__main__":
-    main(command)
+main("export")

@@ -1,7 +1,41 @@
-"""Where the tests find the project's own files, and data that only some machines have."""
+"""What the tests share: paths, a small training command, and when two runs are equal."""
 
+import json
+import subprocess
+import sys
 from pathlib import Path
+
+import numpy as np
+
+from jax_resnet import Classifier
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = ROOT / "scripts"
 SHARED = ROOT.parent / "shared"  # CIFAR-10 and PyTorch recordings; tests skip where it is absent
+TIMING = {"images_per_second"}
+
+
+def command(folder, *flags):
+    """The words of a small training run in `folder`."""
+    small = ["--dataset", "digits", "--depth", "8", "--batch-size", "64", "--runs-dir", folder]
+    return [sys.executable, SCRIPTS / "train.py", *map(str, small), *flags]
+
+
+def call(folder, *flags):
+    """That command, finished."""
+    return subprocess.run(command(folder, *flags), capture_output=True, text=True, check=False)
+
+
+def records(folder):
+    """The lines of a run's metrics, without how long they took."""
+    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    return [{k: v for k, v in json.loads(line).items() if k not in TIMING} for line in lines]
+
+
+def assert_same_run(one, other):
+    """Two runs on digits have the same metrics, results and, to the bit, weights."""
+    assert records(one) == records(other)
+    assert (one / "result.json").read_text() == (other / "result.json").read_text()
+    ours, theirs = (Classifier.load(folder / "classifier.safetensors") for folder in (one, other))
+    images = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 1), np.uint8)
+    np.testing.assert_array_equal(ours(images), theirs(images))

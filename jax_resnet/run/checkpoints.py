@@ -18,17 +18,16 @@ LINES = "metrics.jsonl"  # there too
 
 class _Manager(ocp.CheckpointManager):
     def reached_preemption(self, step: int) -> bool:
-        """The loop's question, with numbers of its own: JAX stops all at the highest number asked
-        for, plus 1."""
+        """Never: the training loop asks JAX itself, which counts the questions."""
         return False
 
 
 class Checkpoints:
     """The checkpoints in a folder, which are good from when their checksums are written.
 
-    What is not good when a run is opened, half written, half deleted or damaged, is moved to
-    `damaged` and named on stderr: it is never read, and never thrown away. Many processes write
-    and read one together, in a folder that all of them see.
+    A checkpoint that is half written, half deleted or damaged when a run is opened is moved to
+    `damaged` and named on stderr: it is never read, and never deleted. Several processes write
+    and read a checkpoint together, in a folder that all of them see.
 
     Attributes:
         steps: of the good checkpoints, in ascending order.
@@ -81,7 +80,7 @@ class Checkpoints:
         """The tree of `step`; `like` says shapes, dtypes and shardings.
 
         Raises:
-            UserError: if it is none of such a tree.
+            UserError: if it holds another tree.
         """
         like = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
         try:

@@ -1,6 +1,7 @@
-"""Several processes, one run: JAX's own distributed engine, and who may print and write.
+"""Several processes that train one net together, through `jax.distributed`.
 
-Every process runs the same program on the same data; what they must agree on, the first decides.
+Every process runs the same program on the same data. The first one prints, writes, and decides
+what all must agree on.
 """
 
 import json
@@ -16,47 +17,52 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from jax_resnet.errors import UserError
-from jax_resnet.training.config import Config
 
-HEARTBEAT_SECONDS = 30  # without a sign of life until a process counts as dead; JAX's own is 100
-
-
-class HostLost(Exception):
-    """Another process of the run has ended, or can't be reached; this one can't go on."""
+HEARTBEAT_SECONDS = 30  # without a heartbeat until a process counts as lost; JAX's default is 100
 
 
-def join(config: Config) -> None:
-    """Makes this process one of several, where flags or the environment say so.
+class ProcessLost(Exception):
+    """Another process of the run has ended, or can't be reached; this one can't continue."""
 
-    Slurm, Open MPI 4 and Kubernetes' TPU slices say so in the environment; `--coordinator auto`
+
+def join(
+    coordinator: str | None,
+    num_processes: int | None,
+    process_id: int | None,
+    settings: dict[str, Any],
+) -> None:
+    """Makes this process one of several, where the arguments or the environment say so.
+
+    Slurm, Open MPI 4 and Kubernetes' TPU slices say so in the environment; the coordinator "auto"
     lets JAX ask a Cloud TPU. To be called before JAX is used for anything else.
 
+    Args:
+        coordinator: HOST:PORT of the first process, "auto", or None.
+        num_processes: how many there are.
+        process_id: which of them this is.
+        settings: must be the same in all of them.
+
     Raises:
-        UserError: if the others can't be found, or have other hyper-parameters.
+        UserError: if the others can't be found, or have other settings.
     """
     given: dict[str, Any] = {}
-    if config.num_processes is not None:
+    if num_processes is not None:
         given = {
-            "coordinator_address": config.coordinator,
-            "num_processes": config.num_processes,
-            "process_id": config.process_id,
+            "coordinator_address": coordinator,
+            "num_processes": num_processes,
+            "process_id": process_id,
         }
-    elif config.coordinator is None and not in_a_cluster(os.environ):
+    elif coordinator is None and not in_a_cluster(os.environ):
         refuse_other_launchers(os.environ)
         return
     try:
         jax.distributed.initialize(heartbeat_timeout_seconds=HEARTBEAT_SECONDS, **given)
     except (RuntimeError, ValueError) as error:
-        where = f"--coordinator {config.coordinator}" if config.coordinator else "the cluster"
+        where = f"`coordinator` {coordinator}" if coordinator else "the cluster"
         raise UserError(f"{where}: the other processes can't be found: {error}") from error
-    refuse_differences(config)
-
-
-def refuse_differences(config: Config) -> None:
-    """Raises a `UserError` in every process unless all have the same hyper-parameters."""
-    ours = json.dumps(config.hyper_parameters(), sort_keys=True).encode()
-    all_have = multihost_utils.process_allgather(np.uint32(zlib.crc32(ours)))
-    if np.unique(all_have).size > 1:
+    ours = json.dumps(settings, sort_keys=True).encode()
+    theirs = multihost_utils.process_allgather(np.uint32(zlib.crc32(ours)))
+    if np.unique(theirs).size > 1:
         raise UserError(
             "the processes were given different flags, expected the same in all of them"
         )
@@ -74,13 +80,13 @@ def in_a_cluster(environment: Any) -> bool:
 
 
 def refuse_other_launchers(environment: Any) -> None:
-    """Raises a `UserError` where an MPI that JAX can't ask has started several processes: each
-    would take itself for the whole run."""
+    """Raises a `UserError` where an MPI that JAX can't ask has started several processes:
+    each would train the whole run."""
     for name in ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE"):
         if int(environment.get(name, 1)) > 1:
             raise UserError(
-                f"this is one of {environment[name]} processes, says {name}, but not where the "
-                "others are: give --coordinator HOST:PORT, --num-processes and --process-id"
+                f"{name} says that this is one of {environment[name]} processes, but not where the "
+                "others are: expected `coordinator` HOST:PORT, `num_processes` and `process_id`"
             )
 
 
@@ -106,7 +112,7 @@ def first_decides(work: Callable[[], int | None]) -> int | None:
         ours = np.array([done, answer is not None, answer or 0], np.int32)
         decided = multihost_utils.broadcast_one_to_all(ours)
     if not decided[0]:
-        raise UserError("the first process could not go on: see its message")
+        raise UserError("the first process could not continue: see its message")
     return int(decided[2]) if decided[1] else None
 
 
@@ -121,17 +127,17 @@ def preempted(dispatch: int) -> bool:
 
 @contextmanager
 def name_runtime_errors() -> Iterator[None]:
-    """Raises `HostLost` for what JAX raises when another process is gone, and a `UserError` for
-    want of memory."""
+    """Raises `ProcessLost` for what JAX raises when another process is gone, and a `UserError` for
+    a lack of memory."""
     try:
         yield
     except jax.errors.JaxRuntimeError as error:
         reason = str(error).partition("\n")[0]
         if reason.startswith("RESOURCE_EXHAUSTED"):
-            raise UserError(f"{reason}: try a smaller --batch-size") from error
+            raise UserError(f"{reason}: try a smaller `batch_size`") from error
         if jax.process_count() == 1:
             raise
-        raise HostLost(
+        raise ProcessLost(
             f"process {jax.process_index()} of {jax.process_count()}: another process has ended, "
-            "or can't be reached; what was saved is good: start all of them again with --resume"
+            "or can't be reached; start all of them again with `resume`"
         ) from error

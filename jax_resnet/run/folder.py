@@ -1,35 +1,28 @@
-"""A run's folder: what is written, when it is safe, and how it is found again."""
+"""A run's folder: what is written to it and when, and how a run is resumed."""
 
-import importlib.metadata
 import json
 import os
-import platform
-import subprocess
 import sys
-from collections.abc import Collection, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-import jax
-
-from jax_resnet.classifier import CLASSIFIER_FILE
-from jax_resnet.data import Dataset
+from jax_resnet.classifier import CLASSIFIER_FILE, Classifier
 from jax_resnet.errors import UserError
-from jax_resnet.files import locked, replace_file, writing
+from jax_resnet.files import locked, read_json, replace_file, write_json, writing
+from jax_resnet.plots import draw_curves
+from jax_resnet.run.checkpoints import Checkpoints
 from jax_resnet.run.distributed import first_decides, is_first
-from jax_resnet.training.config import Config, default_shortcut, to_json
 
 ACCURACY = "validation_accuracy"
-PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "jax-resnet-cifar")
 
 
 class Run:
-    """One run in its folder, one process at a time; of a run's many processes, only the first
-    writes there.
+    """The files in a run's folder; of several processes, only the first writes them.
 
-    `metrics.jsonl` gets a step's line before the step's checkpoint is written, with which a copy
-    of all lines is kept; a resumed run goes on from that copy.
+    A line is appended to `metrics.jsonl` before the checkpoint of its step is written, and the
+    checkpoint holds a copy of all lines: a resumed run continues from that copy.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -41,88 +34,52 @@ class Run:
         self.curves_file = folder / "curves.png"
         self.checkpoints = folder / "checkpoints"
 
-    @classmethod
     @contextmanager
-    def open(
-        cls, config: Config, dataset: Dataset, devices: Iterable[jax.Device]
-    ) -> Iterator["Run"]:
-        """A new run's folder, or with `config.resume` an old one's, held while the block lasts.
+    def open(self, resume: bool) -> Iterator["OpenRun"]:
+        """The run, held by this process until the block ends; its folder is made if need be.
 
         Raises:
-            UserError: if the run exists and is not to be resumed, had other hyper-parameters or
-                other data, is finished without a checkpoint left, or is in use.
+            UserError: if the run exists and is not to be resumed, if it is in use, or if files of
+                it are missing.
         """
-        run = cls(config.folder)
         with ExitStack() as held:
 
-            def begin() -> None:
-                with writing(run.folder):
-                    run.folder.mkdir(parents=True, exist_ok=True)
-                held.enter_context(locked(run.folder))
-                run._begin(config, dataset, devices)
+            def hold() -> None:
+                with writing(self.folder):
+                    self.folder.mkdir(parents=True, exist_ok=True)
+                held.enter_context(locked(self.folder))
+                self._refuse(resume)
 
-            first_decides(begin)
-            yield run
+            first_decides(hold)
+            checkpoints = Checkpoints(self.checkpoints, self.folder / "damaged")
+            yield OpenRun(self.folder, held.enter_context(closing(checkpoints)))
 
-    def _begin(self, config: Config, dataset: Dataset, devices: Iterable[jax.Device]) -> None:
-        left = [path for path in (self.metrics_file, self.checkpoints) if path.exists()]
+    def _refuse(self, resume: bool) -> None:
         if self.config_file.exists():
-            if not config.resume:
+            if not resume:
                 raise UserError(
-                    f"{self.folder} holds a run already: add --resume to go on with it, "
-                    "or give this one a --name of its own"
+                    f"{self.folder} holds a run already: add `resume` to continue it, "
+                    "or choose another `name`"
                 )
-            self.refuse_changes(config)
-            self.refuse_other_data(dataset)
             if self.result_file.exists() and not any(self.checkpoints.glob("[0-9]*")):
                 raise UserError(
-                    f"{self.folder} is finished, and holds no checkpoint to go on from: "
-                    "give this run a --name of its own"
+                    f"{self.folder} is finished, and no checkpoint is left to continue from: "
+                    "choose another `name`"
                 )
-        elif left:
-            raise UserError(
-                f"{self.config_file} is missing, but {left[0]} is there: "
-                "put it back, or give this run a --name of its own"
-            )
-        else:
-            more = {"environment": environment(dataset, devices)}
-            with writing(self.folder):
-                write_json(self.config_file, to_json(config) | more)
+            return
+        for path in (self.metrics_file, self.checkpoints):
+            if path.exists():
+                raise UserError(
+                    f"{self.config_file} is missing, but {path} exists: "
+                    "put it back, or choose another `name`"
+                )
 
     def config(self) -> dict[str, Any]:
         """What `config.json` holds."""
         return read_json(self.config_file)
 
-    def refuse_changes(self, config: Config) -> None:
-        """Raises a `UserError` that names the hyper-parameters that are not the run's."""
-        old = self.config()
-        if not isinstance(old, dict):
-            raise UserError(f"{self.config_file} is damaged: it holds no JSON object")
-        if old.get("shortcut") is None:
-            old["shortcut"] = default_shortcut(str(old.get("model")))
-        new = config.hyper_parameters()
-        changed = [
-            f"--{name.replace('_', '-')} was {old.get(name)!r}, is {value!r}"
-            for name, value in new.items()
-            if old.get(name) != value
-        ]
-        if changed:
-            raise UserError(
-                f"{self.folder} can't be resumed with other hyper-parameters: {'; '.join(changed)}"
-            )
-
-    def refuse_other_data(self, dataset: Dataset) -> None:
-        """Raises a `UserError` unless there are as many images of each split as the run had: with
-        one more, a folder's are dealt out otherwise."""
-        had = self.config().get("environment", {}).get("images", dataset.counts)
-        if had != dataset.counts:
-            raise UserError(
-                f"{self.config_file}: the numbers of images were {had}, and are {dataset.counts}: "
-                "expected the data that the run was trained on"
-            )
-
     def records(self) -> list[dict[str, Any]]:
-        """The lines of `metrics.jsonl`; one cut off in the middle is no line yet."""
+        """The lines of `metrics.jsonl`; a line without its end does not count yet."""
         if not self.metrics_file.exists():
             return []
         try:
@@ -135,99 +92,103 @@ class Run:
             raise UserError(f"{self.metrics_file} is damaged: its steps don't ascend")
         return records
 
+    def refuse_other_data(self, counts: dict[str, int]) -> None:
+        """Raises a `UserError` unless there are as many images of each split as the run had: a
+        folder with other images is split in another way."""
+        had = self.config().get("environment", {}).get("images", counts)
+        if had != counts:
+            raise UserError(
+                f"{self.config_file}: the numbers of images were {had}, and are {counts}: "
+                "expected the data that the run was trained on"
+            )
+
+
+class OpenRun(Run):
+    """A run that this process holds, and writes if it is the first one."""
+
+    def __init__(self, folder: Path, checkpoints: Checkpoints) -> None:
+        super().__init__(folder)
+        self._saved = checkpoints
+
+    @property
+    def latest(self) -> int | None:
+        """The step of the last good checkpoint."""
+        return self._saved.latest
+
+    @property
+    def best(self) -> int | None:
+        """The step of the checkpoint that is best on validation, if any was validated."""
+        return self._best_of(self._saved.steps)
+
+    def _best_of(self, steps: Collection[int]) -> int | None:
+        """The first of `steps` with the highest validation accuracy."""
+
+        def best() -> int | None:
+            validated = [r for r in self.records() if r["step"] in steps and ACCURACY in r]
+            return max(validated, key=lambda r: r[ACCURACY])["step"] if validated else None
+
+        return first_decides(best)
+
+    def write(self, path: Path, value: Any) -> None:
+        """Writes a value to a JSON file."""
+        if is_first():
+            with writing(path):
+                write_json(path, value)
+
     def append(self, record: dict[str, Any]) -> None:
         """Adds a line to `metrics.jsonl`, on disk when this returns."""
-        if not is_first():
-            return
-        with writing(self.metrics_file), self.metrics_file.open("a") as file:
-            file.write(json.dumps(record) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        if is_first():
+            with writing(self.metrics_file), self.metrics_file.open("a") as file:
+                file.write(json.dumps(record) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
 
-    def put_back(self, lines: bytes) -> None:
-        """Makes `metrics.jsonl` what it was when a checkpoint was written: later lines go, and
-        missing or damaged ones come back."""
-        if not is_first():
-            return
-        with writing(self.metrics_file):
-            found = self.metrics_file.read_bytes() if self.metrics_file.exists() else b""
-            if not found.startswith(lines):
-                print(f"{self.metrics_file} was damaged, and is restored", file=sys.stderr)
-            replace_file(self.metrics_file, lines)
+    def save(self, step: int, tree: Any) -> None:
+        """Writes the checkpoint of a step, unless it exists."""
+        if step != self.latest:
+            lines = self.metrics_file.read_bytes() if self.metrics_file.exists() else b""
+            self._saved.save(step, tree, lines, self._best_of({*self._saved.steps, step}))
 
-    def best_step(self, steps: Collection[int]) -> int | None:
-        """The first of `steps` with the highest validation accuracy, if any was validated."""
-        return first_decides(lambda: self._best_step(steps))
+    def resume(self, tree: Any) -> Any:
+        """The tree of the last good checkpoint, or the one given if there is none.
 
-    def _best_step(self, steps: Collection[int]) -> int | None:
-        validated = [r for r in self.records() if r["step"] in steps and ACCURACY in r]
-        return max(validated, key=lambda r: r[ACCURACY])["step"] if validated else None
+        `metrics.jsonl` becomes what it was at that checkpoint: later lines are dropped, missing
+        or damaged ones are restored.
+        """
+        step = self.latest
+        self._restore_lines(b"" if step is None else self._saved.lines(step))
+        if step is None:
+            return tree
+        if is_first():
+            print(f"resuming {self.folder} at step {step}", file=sys.stderr)
+        return self.restore(step, tree)
 
+    def restore(self, step: int, tree: Any) -> Any:
+        """The tree of a checkpoint; `tree` says its structure, shapes, dtypes and shardings."""
+        return self._saved.restore(step, tree)
 
-def finished(config: Config) -> dict[str, Any] | None:
-    """The result of the run that `config` describes, if it has one that can be read.
+    def draw_curves(self, title: str, drops: Sequence[int]) -> None:
+        """Draws `curves.png`; `drops` are the steps at which the learning rate drops."""
+        if is_first():
+            with writing(self.curves_file):
+                draw_curves(self.records(), self.curves_file, title, drops)
 
-    Raises:
-        UserError: if that run had other hyper-parameters.
-    """
-    run = Run(config.folder)
-    if not run.result_file.exists():
-        return None
-    run.refuse_changes(config)
-    try:
-        return read_json(run.result_file)
-    except UserError:
-        return None
+    def finish(self, classifier: Classifier, result: dict[str, Any]) -> None:
+        """Writes the `Classifier`, then `result.json`."""
+        if is_first():
+            with writing(self.folder):
+                classifier.save(self.classifier_file)
+        self.write(self.result_file, result)
+
+    def _restore_lines(self, lines: bytes) -> None:
+        if is_first():
+            with writing(self.metrics_file):
+                found = self.metrics_file.read_bytes() if self.metrics_file.exists() else b""
+                if not found.startswith(lines):
+                    print(f"{self.metrics_file} was damaged and is restored", file=sys.stderr)
+                replace_file(self.metrics_file, lines)
 
 
 def chosen(result: dict[str, Any]) -> dict[str, Any]:
     """The scores of the state chosen on validation; of the last where there is no validation."""
     return result.get("best", result["last"])
-
-
-def environment(dataset: Dataset, devices: Iterable[jax.Device]) -> dict[str, Any]:
-    """What a result may depend on beside the hyper-parameters."""
-    return {
-        "versions": {name: _version(name) for name in PACKAGES},
-        "python": platform.python_version(),
-        "devices": [device.device_kind for device in devices],
-        "commit": _commit(),
-        "images": dataset.counts,
-    }
-
-
-def _version(package: str) -> str | None:
-    """None of this one where it is used from its source, not installed."""
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
-def _commit() -> str | None:
-    """The git commit of this package's source, if it has one; "-dirty" says that it was changed."""
-    here = ["git", "-C", str(Path(__file__).parent)]
-    describe = ["describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    try:  # an installed package may lie in a repository that is not its own
-        subprocess.run(
-            [*here, "ls-files", "--error-unmatch", Path(__file__).name],
-            capture_output=True,
-            check=True,
-        )
-        said = subprocess.run([*here, *describe], capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return said.stdout.strip()
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Writes a file in one piece."""
-    replace_file(path, (json.dumps(value, indent=1) + "\n").encode())
-
-
-def read_json(path: Path) -> Any:
-    """Raises a `UserError` that names the file if it can't be read."""
-    try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} can't be read: {error}") from error

@@ -2,44 +2,41 @@
 
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
-from jax.sharding import Mesh
 from tqdm import tqdm
 
-from jax_resnet.data import Dataset
 from jax_resnet.run.distributed import is_first
-from jax_resnet.training.config import Config
-from jax_resnet.training.step import Metrics
 
 SECONDS = 10.0  # between two looks at the loss; each look waits for the device
 
 
-def announce(config: Config, dataset: Dataset, mesh: Mesh) -> None:
+def announce(
+    name: str, dataset: str, counts: dict[str, int], devices: Sequence[jax.Device]
+) -> None:
     """Says what the run runs on, and on what data."""
     if not is_first():
         return
-    devices = mesh.devices.flat
     processes = f" in {jax.process_count()} processes" if jax.process_count() > 1 else ""
     print(
-        f"{config.run_name}: {len(devices)} x {devices[0].device_kind} ({devices[0].platform})"
-        f"{processes}; "
-        f"{config.dataset}: {len(dataset.train)} training, {len(dataset.validation)} validation, "
-        f"{len(dataset.test)} test images",
+        f"{name}: {len(devices)} x {devices[0].device_kind} ({devices[0].platform}){processes}; "
+        f"{dataset}: {counts['train']} training, {counts['validation']} validation, "
+        f"{counts['test']} test images",
         file=sys.stderr,
     )
     if unused := unused_accelerators(devices[0].platform):
         print(
-            f"warning: {', '.join(unused)} is there, but this JAX runs on the CPU: "
+            f"warning: {', '.join(unused)} was found, but this JAX runs on the CPU: "
             "see https://docs.jax.dev/en/latest/installation.html",
             file=sys.stderr,
         )
 
 
 def unused_accelerators(platform: str, dev: Path = Path("/dev")) -> list[str]:
-    """Device files of GPUs and TPUs that JAX, on `platform`, makes no use of."""
+    """Device files of GPUs and TPUs that JAX does not use on `platform`."""
     if platform != "cpu":
         return []
     return sorted(
@@ -51,13 +48,14 @@ class Progress:
     """A bar with step, loss, accuracy, images/s and time left; a line an epoch where stderr is
     no terminal."""
 
-    def __init__(self, config: Config, step: int, label: str = "") -> None:
-        self.config = config
+    def __init__(self, steps: int, batch_size: int, step: int, label: str = "") -> None:
+        self.steps = steps
+        self.batch_size = batch_size
         self.label = label  # before all that is shown
         self.is_terminal = sys.stderr.isatty() and is_first()
         self.looked = time.monotonic()
         self.bar = tqdm(
-            total=config.steps, initial=step, unit="step", disable=not self.is_terminal,
+            total=steps, initial=step, unit="step", disable=not self.is_terminal,
             dynamic_ncols=True, desc=label.strip() or None,
         )  # fmt: skip
 
@@ -67,7 +65,7 @@ class Progress:
     def __exit__(self, *_: object) -> None:
         self.bar.close()
 
-    def update(self, step: int, totals: Metrics) -> None:
+    def update(self, step: int, totals: dict[str, Any]) -> None:
         """Moves the bar; now and then fetches the epoch's loss and accuracy so far."""
         if not self.is_terminal:
             return
@@ -79,14 +77,14 @@ class Progress:
             self.bar.set_postfix(
                 loss=f"{sums['loss'] / sums['steps']:.3f}",
                 accuracy=f"{sums['accuracy'] / sums['steps']:.3f}",
-                images_per_second=f"{rate * self.config.batch_size:.0f}",
+                images_per_second=f"{rate * self.batch_size:.0f}",
             )
 
     def epoch(self, record: dict[str, Any]) -> None:
         """Prints the epoch's line."""
         if not is_first():
             return
-        parts = [f"{self.label}step {record['step']:>6}/{self.config.steps}"]
+        parts = [f"{self.label}step {record['step']:>6}/{self.steps}"]
         for split in ("train", "validation"):
             if f"{split}_loss" in record:
                 loss, accuracy = record[f"{split}_loss"], record[f"{split}_accuracy"]

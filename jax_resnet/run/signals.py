@@ -12,8 +12,8 @@ import jax
 
 
 class Interrupted(BaseException):
-    """A signal came; what the run had come to is saved, and it can be resumed. As with
-    `KeyboardInterrupt`, no handler of errors takes it for one."""
+    """A signal stopped the run; what was saved is good, and can be resumed. Like
+    `KeyboardInterrupt`, it is no `Exception`, so that no handler of errors catches it."""
 
     def __init__(self, number: int) -> None:
         self.exit_code = 128 + number
@@ -22,7 +22,7 @@ class Interrupted(BaseException):
 
 @contextmanager
 def stop_signals() -> Iterator[list[int]]:
-    """A list that the first SIGINT or SIGTERM is put in; a second one ends the process at once."""
+    """A list that the first SIGINT or SIGTERM is appended to; a second one ends the process."""
     caught: list[int] = []
 
     def note(number: int) -> None:
@@ -35,8 +35,8 @@ def stop_signals() -> Iterator[list[int]]:
 
 @contextmanager
 def raise_signals() -> Iterator[None]:
-    """Raises `Interrupted` where the program is at the first SIGINT or SIGTERM; a second one ends
-    the process at once. For what leaves nothing half done: loading, compiling, evaluating."""
+    """Raises `Interrupted` at the first SIGINT or SIGTERM, wherever the program is; a second one
+    ends the process. For work that leaves nothing half done: loading, compiling, evaluating."""
 
     def stop(number: int) -> None:
         raise Interrupted(number)
@@ -47,8 +47,8 @@ def raise_signals() -> Iterator[None]:
 
 @contextmanager
 def _handled_by(answer: Callable[[int], None]) -> Iterator[None]:
-    # Of several processes all must stop at one step: JAX's engine listens for SIGTERM itself, and
-    # tells the others.
+    # Several processes must stop at the same step: JAX handles SIGTERM itself, and tells the
+    # others.
     numbers = (SIGINT, SIGTERM) if jax.process_count() == 1 else (SIGINT,)
 
     def handle(number: int, _frame: Any) -> None:

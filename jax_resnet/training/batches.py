@@ -1,21 +1,28 @@
 """The batch at step s is a function of the seed and of s alone.
 
-Images are drawn from one stream: the data in a random order, then again in another, and so on.
-Batch s is the stream's images s * batch_size up to (s + 1) * batch_size, so every batch is full,
-and every image is seen once an epoch; a batch may end one epoch and begin the next.
-Nothing has to be saved to go on with the stream at any step.
+The images form one stream: a random permutation of the data, then another one, and so on. Batch s
+is the stream's images s * batch_size up to (s + 1) * batch_size, so every batch is full, and every
+image is seen once an epoch; a batch may end one epoch and begin the next. Nothing has to be saved
+to continue the stream at any step.
 """
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, assert_never
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, UInt8
+from typing_extensions import Doc
 
 from jax_resnet.classifier import normalize
 
-PadMode = Literal["black", "mean", "reflect"]
-Flip = Literal["none", "random", "alternating"]
+PadMode = Annotated[
+    Literal["black", "mean", "reflect"],
+    Doc("What fills the pixels outside of a shifted image: black, the mean, or its reflection."),
+]
+Flip = Annotated[
+    Literal["none", "random", "alternating"],
+    Doc("Mirror no images, each at random, or each in every second epoch; never digits."),
+]
 
 
 def epoch_of(step: Any, count: int, batch_size: int) -> Any:
@@ -28,10 +35,12 @@ def epoch_start(epoch: Any, count: int, batch_size: int) -> Any:
     return -(-epoch * count // batch_size)
 
 
-def epoch_orders(key: Key[Array, ""], step: Array, count: int, batch_size: int) -> Int[Array, " n"]:
-    """The stream's `2 * count` indices from the beginning of `step`'s epoch.
+def epoch_permutations(
+    key: Key[Array, ""], step: Array, count: int, batch_size: int
+) -> Int[Array, " n"]:
+    """The stream's next `2 * count` indices, from the start of `step`'s epoch.
 
-    They hold for every step of the epoch: sorting is too slow to be done at every step.
+    They serve every step of the epoch: drawing them at every step would be slow.
     """
     epoch = epoch_of(step, count, batch_size)
     return jnp.concatenate(
@@ -39,11 +48,11 @@ def epoch_orders(key: Key[Array, ""], step: Array, count: int, batch_size: int) 
     )
 
 
-def batch_indices(orders: Int[Array, " n"], step: Array, batch_size: int) -> Int[Array, " b"]:
-    """Which images batch `step` holds; `orders` are those of its epoch."""
-    count = len(orders) // 2
+def batch_indices(permutations: Int[Array, " n"], step: Array, batch_size: int) -> Int[Array, " b"]:
+    """The indices of batch `step`'s images; `permutations` are those of its epoch."""
+    count = len(permutations) // 2
     start = step * batch_size - epoch_of(step, count, batch_size) * count
-    return jax.lax.dynamic_slice_in_dim(orders, start, batch_size)
+    return jax.lax.dynamic_slice_in_dim(permutations, start, batch_size)
 
 
 def augment(
@@ -57,7 +66,7 @@ def augment(
     pad_mode: PadMode,
     flip: Flip,
 ) -> Float[Array, "b h w c"]:
-    """Normalised images, each moved by up to `pad` pixels and perhaps mirrored.
+    """Normalised images, each shifted by up to `pad` pixels and perhaps mirrored.
 
     Args:
         images: the batch.
@@ -65,21 +74,29 @@ def augment(
         key: of the step.
         mean, std: as in `Classifier`.
         pad: pixels added on each side before the crop back to size.
-        pad_mode: what is added: black, zeros after normalisation (as in the paper, where the
-            mean is taken away first), or the image's reflection.
+        pad_mode: the added pixels are black, zero after normalisation (as in the paper, which
+            subtracts the mean first), or the image's reflection.
         flip: mirror no image, each with probability 1/2, or those of `parity` 1.
     """
     crop_key, flip_key = jax.random.split(key)
-    if pad_mode == "mean":
-        x = crop(normalize(images, mean, std), crop_key, pad, "constant")
-    else:
-        mode = "reflect" if pad_mode == "reflect" else "constant"
-        x = normalize(crop(images, crop_key, pad, mode), mean, std)
-    if flip == "none":
-        return x
-    mirrored = (
-        parity == 1 if flip == "alternating" else jax.random.bernoulli(flip_key, 0.5, parity.shape)
-    )
+    match pad_mode:
+        case "black":
+            x = normalize(crop(images, crop_key, pad, "constant"), mean, std)
+        case "mean":
+            x = crop(normalize(images, mean, std), crop_key, pad, "constant")
+        case "reflect":
+            x = normalize(crop(images, crop_key, pad, "reflect"), mean, std)
+        case _:
+            assert_never(pad_mode)
+    match flip:
+        case "none":
+            return x
+        case "random":
+            mirrored = jax.random.bernoulli(flip_key, 0.5, parity.shape)
+        case "alternating":
+            mirrored = parity == 1
+        case _:
+            assert_never(flip)
     return jnp.where(mirrored[:, None, None, None], x[:, :, ::-1], x)
 
 

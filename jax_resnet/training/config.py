@@ -1,126 +1,147 @@
 """`Config`: every hyper-parameter and every flag, once."""
 
 import dataclasses
-import unicodedata
+from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, get_type_hints
 
+import pydantic
+from pydantic import ConfigDict, Field
+from typing_extensions import TypedDict
+
+from jax_resnet.data import Dataset, DatasetName, load, split_validation
+from jax_resnet.data.dataset import Normalization
 from jax_resnet.errors import UserError
-from jax_resnet.model import SMALLEST_IMAGE, ResNet, Shortcut, check_depth
+from jax_resnet.model import Shortcut
 from jax_resnet.training.batches import Flip, PadMode
+from jax_resnet.training.fields import (
+    MAX_IMAGES,
+    Address,
+    Count,
+    CountOrNone,
+    Depth,
+    FileName,
+    Folder,
+    Fraction,
+    Rate,
+    Share,
+    Side,
+    Text,
+    expected,
+    readable_errors,
+)
+from jax_resnet.training.optimizer import Optimizer, Schedule
+from jax_resnet.training.precision import Precision
 
-# What says where and how a run is made, but not what comes out of it: may differ on `--resume`.
+# These say where and how a run is made, but have no effect on its result: `resume` may change them.
 NOT_HYPER_PARAMETERS = frozenset(
     {"data_dir", "mirror", "runs_dir", "name", "resume", "profile"}
     | {"seeds", "coordinator", "num_processes", "process_id"}
 )
 
-# Limits, so that a slip of the keyboard is told from a run.
-MAX_IMAGES = 2**31 - 1  # steps * batch size, which the device counts in int32
-DEEPEST = 1202  # of the paper's nets
-HIGHEST_RATE = 1e38  # a float32 holds little more
-LARGEST_IMAGE = 4096
-LONGEST_NAME = 200
+
+RecipeName = Literal["article", "paper", "fast"]
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Train a CIFAR-10 ResNet. The defaults are the recipe `article`."""
+    """Train a CIFAR-10 ResNet. The defaults are the recipe `article`.
 
-    recipe: Literal["article", "paper", "fast"] = "article"
-    """Named values for the flags below; any flag after it still counts."""
+    Raises:
+        UserError: for a value of another type or out of bounds, naming the field, the value and
+            what is accepted.
+    """
+
+    recipe: RecipeName = "article"
+    """Named values for the flags below; any flag given as well takes precedence."""
 
     model: Literal["resnet", "cnn"] = "resnet"
-    """The residual net, or the same net without shortcuts."""
-    depth: int = 20
+    """The residual net, or the plain net: the same layers without shortcuts."""
+    depth: Depth = 20
     """Layers with weights: 6n + 2, from 8 to 1202."""
-    shortcut: Shortcut | None = None
-    """Past a block that strides: max-pool and zero channels (zeropad, the default), convolution
-    of 1x1 (conv1x1), or every second pixel and zero channels (subsample)."""
+    shortcut: Shortcut = None  # zeropad, unless the net is plain
 
-    dataset: Literal["cifar10", "cifar100", "digits", "folder"] = "cifar10"
-    """The images; digits are embedded and need no download."""
-    data_dir: Path | None = None
-    """Where the data set lies or is to lie; TFDS's own place by default."""
-    mirror: str | None = None
+    dataset: DatasetName = "cifar10"
+    data_dir: Folder | None = None
+    """Where the data set is, or is to be kept; by default $TFDS_DATA_DIR, or TFDS's own folder."""
+    mirror: Text | None = None
     """URL to download the data set's archive from instead of its original host."""
-    image_size: tuple[int, int] | None = None
+    image_size: tuple[Side, Side] | None = None
     """Height and width, in pixels, of a folder's images."""
     channels: Literal[1, 3] | None = None
-    """1 (grey) or 3 (RGB), for a folder's images."""
-    split_proportions: tuple[float, float, float] | None = None
-    """Parts of one folder for training, validation and test; they sum to 1."""
-    val_fraction: float = 0.2
-    """Part of the training images kept for validation, where the data has no images for it; 0
-    trains on all and has no best."""
+    """1 (gray) or 3 (RGB), for a folder's images."""
+    split_proportions: tuple[Share, Share, Share] | None = None
+    """Shares of one folder's images for training, validation and test; they sum to 1."""
+    val_fraction: Fraction = 0.2
+    """Share of the training images kept for validation, where the data set has no validation
+    images; with 0 the net trains on all of them, and no state is chosen as the best."""
 
-    batch_size: int = 128
+    batch_size: Count = 128
     """Images a step, over all devices."""
-    steps: int = 64_000
+    steps: Count = 64_000
     """Steps of training."""
-    optimizer: Literal["sgd", "muon"] = "sgd"
-    """SGD, or Muon for the kernels of the blocks and SGD for the rest."""
-    learning_rate: float = 0.1
-    """Highest rate of SGD."""
-    muon_learning_rate: float = 0.05
-    """Highest rate of Muon, under the same schedule."""
-    schedule: Literal["step", "linear", "triangle"] = "step"
-    """Divide the rate by 10 at 1/2 and 3/4 of the steps; or lower it linearly to 0, from the
-    first step on or (triangle) after rising for a fifth of the steps."""
-    warmup_steps: int = 0
-    """Steps at a tenth of the rate at first, with the schedule `step` in nets of depth 110 and more
-    (paper, 4.2)."""
-    momentum: float = 0.9
+    optimizer: Optimizer = "sgd"
+    learning_rate: Rate = 0.1
+    """Highest learning rate of SGD."""
+    muon_learning_rate: Rate = 0.05
+    """Highest learning rate of Muon, under the same schedule."""
+    schedule: Schedule = "step"
+    warmup_steps: CountOrNone = 0
+    """Steps at a tenth of the learning rate at the start, with the schedule `step` in nets of
+    depth 110 and more (paper, 4.2)."""
+    momentum: Fraction = 0.9
     """Momentum of SGD."""
-    muon_momentum: float = 0.6
+    muon_momentum: Fraction = 0.6
     """Momentum of Muon."""
     nesterov: bool = False
-    """Nesterov's form of SGD's momentum."""
-    weight_decay: float = 1e-4
-    """Decay of the weights that SGD trains, added to the gradient."""
+    """Use Nesterov's momentum in SGD."""
+    weight_decay: Rate = 1e-4
+    """L2 penalty of the weights that SGD trains: this times the weight is added to its gradient."""
     decay_all: bool = True
-    """Whether BatchNorm's parameters and biases decay too."""
-    label_smoothing: float = 0.0
-    """Part of each target spread over all classes."""
+    """Decay BatchNorm's parameters and biases too."""
+    label_smoothing: Fraction = 0.0
+    """Share of each target that is spread over all classes."""
 
-    normalization: Literal["channel", "pixel"] = "channel"
-    """Mean and deviation by channel, or the mean by pixel alone, of the training images."""
-    pad: int = 4
-    """Pixels that an image of 32 may move by, each way; in proportion for another size."""
+    normalization: Normalization = "channel"
+    pad: Annotated[int, Field(ge=0, le=31)] = 4
+    """Pixels that a 32x32 image is shifted by at most, each way; in proportion for other sizes."""
     pad_mode: PadMode = "black"
-    """What comes in from outside: black, the mean, or the image's reflection."""
     flip: Flip = "random"
-    """Mirror images at random or every second epoch, where the data set admits it."""
 
-    precision: Literal["tf32", "float32", "bf16"] = "tf32"
-    """The hardware's own fast float32, exact float32, or bfloat16 with float32 parameters."""
-    seed: int = 0
-    """Of initialisation, split, order and augmentation."""
-    seeds: int = 1
-    """Runs to make, with this seed and those after it; several devices take one each."""
+    precision: Precision = "default"
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    """Of initialisation, validation split, data order and augmentation."""
+    seeds: Annotated[int, Field(ge=1)] = 1
+    """Number of runs, with this seed and the following ones; several devices train one each."""
 
-    runs_dir: Path = Path("runs")
-    """Where runs have their folders."""
-    name: str | None = None
-    """The run's folder there; made of model, data set, recipe and seed by default."""
+    runs_dir: Folder = Path("runs")
+    """Where the runs' folders are."""
+    name: FileName | None = None
+    """The run's folder there; by default made of model, data set, recipe and seed."""
     resume: bool = False
-    """Go on from the run's last checkpoint, or start where there is none."""
-    profile: int = 0
-    """Steps to record, after the first few, as a trace for Perfetto or xprof."""
+    """Continue from the run's last checkpoint, or start where there is none."""
+    profile: CountOrNone = 0
+    """Steps to record, after the first few, as a trace for Perfetto or XProf."""
 
-    coordinator: str | None = None
-    """HOST:PORT of the first of several processes, a run's parts; or auto, on a Cloud TPU."""
-    num_processes: int | None = None
-    """Number of processes that a run is made of, where no cluster says so."""
-    process_id: int | None = None
-    """Which of them this is: 0, the first, prints and writes."""
+    coordinator: Address | None = None
+    """HOST:PORT of the first of several processes that train together; or auto, on a Cloud TPU."""
+    num_processes: Annotated[int, Field(ge=1)] | None = None
+    """Number of processes that train together, where no cluster says so."""
+    process_id: Annotated[int, Field(ge=0)] | None = None
+    """Index of this process: 0, the first, prints and writes."""
 
     def __post_init__(self) -> None:
-        check(self)
+        with readable_errors():
+            fields().validate_python(vars(self))
+        _check_together(self)
+        if self.model == "resnet" and self.shortcut is None:
+            object.__setattr__(self, "shortcut", "zeropad")
+        if self.precision == "tf32":
+            object.__setattr__(self, "precision", "default")
 
     @property
     def run_name(self) -> str:
-        kind = "cnn" if self.model == "cnn" else f"resnet-{self.effective_shortcut}"
+        kind = "cnn" if self.model == "cnn" else f"resnet-{self.shortcut}"
         name = self.name or f"{kind}-{self.depth}-{self.dataset}-{self.recipe}"
         if self.seeds > 1:
             return f"{name}-seeds{self.seed}-{self.seed + self.seeds - 1}"
@@ -128,118 +149,67 @@ class Config:
 
     @property
     def folder(self) -> Path:
-        """The run's."""
+        """The run's folder."""
         return self.runs_dir.expanduser() / self.run_name
 
-    @property
-    def effective_shortcut(self) -> Shortcut | None:
-        return self.shortcut or default_shortcut(self.model)
+    def to_json(self) -> dict[str, Any]:
+        """The fields as JSON's types."""
+        return fields().dump_python(vars(self), mode="json")
 
     def hyper_parameters(self) -> dict[str, Any]:
-        """What decides the result, as JSON has it."""
-        decisive = {k: v for k, v in to_json(self).items() if k not in NOT_HYPER_PARAMETERS}
-        return decisive | {"shortcut": self.effective_shortcut}
+        """The fields that the result depends on, as JSON's types."""
+        return {k: v for k, v in self.to_json().items() if k not in NOT_HYPER_PARAMETERS}
 
 
-def default_shortcut(model: str) -> Shortcut | None:
-    """What no `shortcut` stands for."""
-    return None if model == "cnn" else "zeropad"
-
-
-def to_json(config: Config) -> dict[str, Any]:
-    """The fields as JSON's types."""
-
-    def plain(value: Any) -> Any:
-        if isinstance(value, Path):
-            return str(value)
-        return list(value) if isinstance(value, tuple) else value
-
-    return {k: plain(v) for k, v in dataclasses.asdict(config).items()}
-
-
-def check(config: Config) -> None:
-    """Raises a `UserError` that names flag, value and what would do."""
-    for name, value in vars(config).items():
-        if isinstance(value, (str, Path)):
-            plain = not any(unicodedata.category(letter) in ("Cc", "Cs") for letter in str(value))
-            _require(plain, name, str(value), "text without control characters")
-    _require_range(config, "depth", 8, DEEPEST)
-    try:
-        check_depth(config.depth)
-    except ValueError as error:
-        raise UserError(f"--{error}") from error
-    _require(
-        config.model == "resnet" or config.shortcut is None, "shortcut", config.shortcut,
-        "none with --model cnn, which has no shortcuts",
-    )  # fmt: skip
-    for name in ("batch_size", "steps"):
-        _require_range(config, name, 1, MAX_IMAGES)
-    most = MAX_IMAGES // config.batch_size
-    wanted = f"at most {most} with --batch-size {config.batch_size}, {MAX_IMAGES} images in all"
-    _require(config.steps <= most, "steps", config.steps, wanted)
-    for name in ("warmup_steps", "profile"):
-        _require_range(config, name, 0, MAX_IMAGES)
-    _require_range(config, "pad", 0, 31)
-    _require_range(config, "seed", 0, 2**32 - 1)
-    _require_range(config, "seeds", 1, 2**32 - config.seed)
-    for name in ("learning_rate", "muon_learning_rate", "weight_decay"):
-        _require_range(config, name, 0, HIGHEST_RATE)
-    for name in ("momentum", "muon_momentum", "val_fraction", "label_smoothing"):
-        value = getattr(config, name)
-        _require(0 <= value < 1, name, value, "0 or more, and less than 1")
-    good = all(0 <= share <= 1 for share in config.split_proportions or ())
-    wanted = "three shares from 0 to 1"
-    _require(good, "split_proportions", config.split_proportions, wanted)
-    good = all(SMALLEST_IMAGE <= side <= LARGEST_IMAGE for side in config.image_size or ())
-    wanted = f"two numbers from {SMALLEST_IMAGE} to {LARGEST_IMAGE}"
-    _require(good, "image_size", config.image_size, wanted)
-    for name in ("data_dir", "runs_dir"):
-        try:
-            (getattr(config, name) or Path()).expanduser()
-        except RuntimeError:
-            path = str(getattr(config, name))
-            _require(False, name, path, "a folder; there is no such home")
-    check_processes(config)
-    if config.name is not None:
-        plain = config.name not in ("", ".", "..") and not set(config.name) & set("/\\")
-        short = len(config.name.encode()) <= LONGEST_NAME
-        wanted = f"the name of one folder, at most {LONGEST_NAME} bytes"
-        _require(plain and short, "name", config.name, wanted)
-
-
-def check_processes(config: Config) -> None:
-    """Raises a `UserError` unless the flags for several processes make sense together."""
-    several = (config.coordinator, config.num_processes, config.process_id)
-    if config.coordinator == "auto":
-        for name in ("num_processes", "process_id"):
-            _require(getattr(config, name) is None, name, getattr(config, name), "none with auto")
-    elif several != (None, None, None):
-        host, _, port = (config.coordinator or "").rpartition(":")
-        good = bool(host) and port.isascii() and port.isdigit() and 0 < int(port) < 2**16
-        _require(good, "coordinator", config.coordinator, "HOST:PORT of the first process, or auto")
-        count, which = config.num_processes, config.process_id
-        _require(count is not None and count > 0, "num_processes", count, "1 or more")
-        good = which is not None and 0 <= which < (count or 0)
-        _require(
-            good, "process_id", which, f"0 to {(count or 0) - 1}, one less than --num-processes"
-        )
-    alone = config.seeds == 1 or several == (None, None, None)
-    _require(alone, "seeds", config.seeds, "1 where a run is made of several processes")
-    _require(config.seeds == 1 or not config.profile, "profile", config.profile, "0 with --seeds")
-
-
-def _require_range(config: Config, field: str, least: int, most: float) -> None:
-    value = getattr(config, field)
-    _require(least <= value <= most, field, value, f"{least} to {most}")
+@cache
+def fields() -> pydantic.TypeAdapter[dict[str, Any]]:
+    """Validates a dictionary of some of `Config`'s fields."""
+    hints = get_type_hints(Config, include_extras=True)
+    strict = pydantic.with_config(ConfigDict(strict=True, extra="forbid"))
+    some: Any = strict(TypedDict("some", hints, total=False))  # type: ignore
+    return pydantic.TypeAdapter(some)
 
 
 def _require(good: bool, field: str, value: Any, wanted: str) -> None:
     if not good:
-        shown = repr(value)
-        shown = shown if len(shown) <= 100 else f"{shown[:100]}..."
-        raise UserError(f"--{field.replace('_', '-')} is {shown}, expected {wanted}")
+        raise UserError(expected(field, value, wanted))
 
 
-def make_model(config: Config, num_classes: int, **fields: Any) -> ResNet:
-    """The net that the flags describe."""
-    return ResNet(config.depth, num_classes, config.effective_shortcut, **fields)
+def _check_together(config: Config) -> None:
+    """Raises a `UserError` unless the fields suit each other."""
+    _require(
+        config.model == "resnet" or config.shortcut is None, "shortcut", config.shortcut,
+        "None with the `model` cnn, which has no shortcuts",
+    )  # fmt: skip
+    most = MAX_IMAGES // config.batch_size
+    wanted = f"at most {most} with `batch_size` {config.batch_size}, {MAX_IMAGES} images in all"
+    _require(config.steps <= most, "steps", config.steps, wanted)
+    most = 2**32 - config.seed
+    _require(config.seeds <= most, "seeds", config.seeds, f"at most {most}, as seeds end at 2**32")
+    count, index = config.num_processes, config.process_id
+    if config.coordinator == "auto":
+        _require(count is None, "num_processes", count, "None with the `coordinator` auto")
+        _require(index is None, "process_id", index, "None with the `coordinator` auto")
+    elif (config.coordinator, count, index) != (None, None, None):
+        wanted = "HOST:PORT of the first process, or auto"
+        _require(config.coordinator is not None, "coordinator", None, wanted)
+        _require(count is not None, "num_processes", count, "1 or more")
+        good, wanted = index is not None and index < (count or 0), f"0 to {(count or 0) - 1}"
+        _require(good, "process_id", index, wanted)
+    if config.seeds > 1:
+        alone = config.coordinator is None
+        _require(alone, "seeds", config.seeds, "1 where several processes train together")
+        _require(not config.profile, "profile", config.profile, "0 with several `seeds`")
+
+
+def load_dataset(config: Config) -> Dataset:
+    """The data set that the fields name, with its validation split."""
+    dataset = load(
+        config.dataset,
+        config.data_dir,
+        mirror=config.mirror,
+        image_size=config.image_size,
+        channels=config.channels,
+        split_proportions=config.split_proportions,
+    )
+    return split_validation(dataset, config.val_fraction, config.seed)

@@ -17,7 +17,7 @@ BATCH_SIZE = 500  # of images of 32x32 pixels or fewer; of larger ones, as many 
 
 
 class Padded(struct.PyTreeNode):
-    """A split in device memory, filled up to whole batches; `count` images are its own."""
+    """A split in device memory, padded to whole batches; only `count` images are real."""
 
     images: Any  # uint8 (padded, height, width, channels)
     labels: Any  # int32 (padded,)
@@ -26,7 +26,7 @@ class Padded(struct.PyTreeNode):
 
 
 def to_device(split: Split, batch_size: int | None = None, sharding: Any = None) -> Padded:
-    """The split in device memory; what fills the last batch is never counted."""
+    """The split in device memory; the padding of the last batch is never counted."""
     if batch_size is None:
         _, height, width, _ = split.images.shape
         batch_size = min(BATCH_SIZE, max(1, BATCH_SIZE * 32 * 32 // (height * width)))
@@ -62,7 +62,7 @@ def evaluate(classifier: Classifier, split: Padded, precision: str = "float32") 
     """`count`, `correct`, `accuracy` and mean `loss` over all images of a split.
 
     Args:
-        classifier: what is evaluated.
+        classifier: the one to evaluate.
         split: from `to_device`, whose batch size has no effect on the counts.
         precision: of matrix products, as in `jax.default_matmul_precision`.
     """

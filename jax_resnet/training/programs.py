@@ -1,4 +1,4 @@
-"""The jitted programs that take a run from step to step, with all they need in device memory."""
+"""What a run keeps in device memory, and the jitted programs that take it from step to step."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -7,16 +7,22 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
+from jax_resnet.cpu.conv import conv_general_dilated
+from jax_resnet.data import Split, statistics
+from jax_resnet.data.dataset import Normalization
 from jax_resnet.errors import UserError
+from jax_resnet.model import PARTS, ResNet
 from jax_resnet.training import batches
 from jax_resnet.training.config import Config
+from jax_resnet.training.precision import compute_dtype, matmul_precision
+from jax_resnet.training.recipes import make_optimizer
 from jax_resnet.training.step import Metrics, TrainState, train_step
 
-PRECISIONS = {"tf32": "default", "float32": "float32", "bf16": "default"}
-MAX_STEPS = 200  # in one dispatch, so that a signal is answered and the bar moves
+MAX_STEPS = 200  # in one dispatch, so that signals are answered and the progress bar moves
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,17 +31,19 @@ class Programs:
 
     Attributes:
         mesh: the devices, along one axis.
-        orders: the order of the images in the epoch of a step.
-        advance: `(state, totals, data, orders)` to the next state and totals; the state given is
-            donated. One step on CPU; elsewhere up to `MAX_STEPS`, but not past the epoch's end.
+        permutations: those of the epoch of a step, from `batches.epoch_permutations`.
+        advance: `(state, totals, data, permutations)` to the next state and totals; donates the
+            state. One step on CPU; elsewhere up to `MAX_STEPS`, but not past the epoch's end.
         steps_until: the step that `advance` reaches from a step.
+        epoch_end: the step at which the epoch of a step ends, or the run does.
         zeros: totals of no steps.
     """
 
     mesh: Mesh
-    orders: Callable[[Array], Array]
+    permutations: Callable[[Array], Array]
     advance: Callable[..., tuple[TrainState, Metrics]]
     steps_until: Callable[[int], int]
+    epoch_end: Callable[[int], int]
     zeros: Callable[[], Metrics]
 
 
@@ -50,6 +58,30 @@ def replicated(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec())
 
 
+def device_data(train: Split, normalization: Normalization, mesh: Mesh) -> tuple[jax.Array, ...]:
+    """Training images, labels, mean and std in the memory of every device."""
+    mean, std = statistics(train.images, normalization)
+    arrays = (train.images, train.labels, np.float32(mean), np.float32(std))
+    return jax.device_put(arrays, replicated(mesh))
+
+
+def init_state(
+    config: Config, num_classes: int, image_shape: tuple[int, int, int], mesh: Mesh
+) -> TrainState:
+    """A fresh state, on CPU with the convolution that is fast there."""
+    fields: dict[str, Any] = {"dtype": compute_dtype(config.precision)}
+    if jax.default_backend() == "cpu":
+        fields["conv_general_dilated"] = partial(conv_general_dilated, shards=mesh.size)
+    state = TrainState.init(
+        jax.random.fold_in(jax.random.key(config.seed), 0),
+        ResNet(config.depth, num_classes, config.shortcut, **fields),
+        make_optimizer(config),
+        image_shape,
+        config.label_smoothing,
+    )
+    return jax.device_put(state, replicated(mesh))
+
+
 def make_programs(
     config: Config, count: int, flippable: bool, mesh: Mesh, single_steps: bool | None = None
 ) -> Programs:
@@ -62,10 +94,13 @@ def make_programs(
         mesh: from `make_mesh`.
         single_steps: one step in a dispatch, or many; by default one on CPU, where XLA runs a
             convolution inside a loop several times slower. The results are the same.
+
+    Raises:
+        UserError: if the devices don't divide the batch.
     """
     if config.batch_size % mesh.size:
         raise UserError(
-            f"--batch-size {config.batch_size} can't be split over {mesh.size} devices, "
+            f"`batch_size` {config.batch_size} can't be split over {mesh.size} devices, "
             f"expected a multiple of {mesh.size}"
         )
     if single_steps is None:
@@ -74,63 +109,59 @@ def make_programs(
     key = jax.random.fold_in(jax.random.key(config.seed), 1)  # 0 is initialisation's
     one_step = make_step(config, count, flippable, mesh, key)
 
-    def many_steps(state: TrainState, totals: Metrics, data: Any, orders: Array) -> Any:
+    def many_steps(state: TrainState, totals: Metrics, data: Any, permutations: Array) -> Any:
         stop = steps_until(state.step)
         return jax.lax.while_loop(
             lambda carry: carry[0].step < stop,
-            lambda carry: one_step(*carry, data, orders),
+            lambda carry: one_step(*carry, data, permutations),
             (state, totals),
         )
 
+    def epoch_end(step: Any) -> Any:
+        least = min if isinstance(step, int) else jnp.minimum
+        epoch = batches.epoch_of(step, count, size)
+        return least(batches.epoch_start(epoch + 1, count, size), config.steps)
+
     def steps_until(step: Any) -> Any:
         least = min if isinstance(step, int) else jnp.minimum
-        if single_steps:
-            return step + 1
-        epoch = batches.epoch_of(step, count, size)
-        end = least(batches.epoch_start(epoch + 1, count, size), config.steps)
-        return least(end, step + MAX_STEPS)
+        return step + 1 if single_steps else least(epoch_end(step), step + MAX_STEPS)
 
+    permutations = partial(batches.epoch_permutations, key, count=count, batch_size=size)
+    advance = one_step if single_steps else many_steps
     return Programs(
         mesh=mesh,
-        orders=jax.jit(
-            partial(batches.epoch_orders, key, count=count, batch_size=size),
-            out_shardings=everywhere,
-        ),
-        advance=jax.jit(
-            one_step if single_steps else many_steps, donate_argnums=0, out_shardings=everywhere
-        ),
+        permutations=jax.jit(permutations, out_shardings=everywhere),
+        advance=jax.jit(advance, donate_argnums=0, out_shardings=everywhere),
         steps_until=steps_until,
+        epoch_end=epoch_end,
         zeros=jax.jit(_zeros, out_shardings=everywhere),
     )
 
 
 def make_step(config: Config, count: int, flippable: bool, mesh: Mesh, key: Array) -> Any:
-    """`Programs.advance` of one step, not yet jitted; `key` is of the run's batches."""
+    """`Programs.advance` of one step, not yet jitted; `key` is that of the run's batches."""
     split = NamedSharding(mesh, PartitionSpec("data"))
 
-    def one_step(state: TrainState, totals: Metrics, data: Any, orders: Array) -> Any:
+    def one_step(state: TrainState, totals: Metrics, data: Any, permutations: Array) -> Any:
         images, labels, mean, std = data
-        now = jnp.asarray(state.step)
-        indices = batches.batch_indices(orders, now, config.batch_size)
+        step = jnp.asarray(state.step)
+        indices = batches.batch_indices(permutations, step, config.batch_size)
         indices = jax.lax.with_sharding_constraint(indices, split)
         x = batches.augment(
             images[indices],
-            batches.flip_parity(key, indices, now, count),
-            jax.random.fold_in(key, now),
+            batches.flip_parity(key, indices, step, count),
+            jax.random.fold_in(key, step),
             mean,
             std,
             pad=round(config.pad * min(images.shape[1:3]) / 32),
             pad_mode=config.pad_mode,
             flip=config.flip if flippable else "none",
         )
-        with jax.default_matmul_precision(PRECISIONS[config.precision]):
+        with jax.default_matmul_precision(matmul_precision(config.precision)):
             new_state, metrics = train_step(state, x, labels[indices])
-        return new_state, _add(totals, metrics, now)
+        return new_state, _add(totals, metrics, step)
 
     return one_step
-
-
-PARTS = ("stem_conv", "stem_norm", "stage1", "stage2", "stage3", "head")
 
 
 def _zeros() -> Metrics:

@@ -1,7 +1,7 @@
-"""The same run with several seeds: a device each where there are several, else in turn.
+"""The same run with several seeds: each on a device of its own, or one after the other.
 
-Seeds need no word from one another, so eight chips train eight nets in the time of one. Each is
-the very run that its seed alone would be: the same program, on one device.
+Seeds need no communication, so eight chips train eight nets in the time of one. Each run is
+exactly the one that its seed alone would be: the same program, on one device.
 """
 
 import dataclasses
@@ -15,10 +15,11 @@ from typing import Any
 import jax
 
 from jax_resnet.errors import UserError
-from jax_resnet.files import writing
-from jax_resnet.run.folder import chosen, finished, write_json
+from jax_resnet.files import read_json, write_json, writing
+from jax_resnet.run.folder import Run, chosen
 from jax_resnet.run.signals import Interrupted, stop_signals
 from jax_resnet.training.config import Config
+from jax_resnet.training.config_file import refuse_changes
 from jax_resnet.training.loop import train
 
 
@@ -26,19 +27,19 @@ def train_seeds(config: Config) -> dict[str, Any]:
     """Trains `config.seeds` runs, each in a folder of its own.
 
     Returns:
-        `seeds`, `accuracies` on the test images (of the state chosen on validation, the last where
-        there is none), their `mean`, and their standard `deviation` (n - 1); also in the
-        `result.json` of a folder named for them all.
+        `seeds`, `runs` (their names), `accuracies` on the test images (of the state chosen on
+        validation, the last where there is none), their `mean`, and their sample standard
+        deviation, `std` (n - 1); the same is written to the `result.json` of a common folder.
 
     Raises:
         UserError: as `train`, of the first seed that fails, after the others' end.
-        Interrupted: when stopped; what each seed had come to is saved.
+        Interrupted: when stopped; every begun run is saved.
     """
     runs = list(each_seed(config))
     devices = jax.devices()
     if jax.process_count() > 1:
         raise UserError(
-            f"--seeds is {config.seeds}, expected 1 where a run is made of several processes"
+            f"`seeds` is {config.seeds}, expected 1 where several processes train together"
         )
     results = in_turn(runs) if len(devices) == 1 else on_all(devices, runs)
     scores = [chosen(result)["accuracy"] for result in results]
@@ -47,12 +48,11 @@ def train_seeds(config: Config) -> dict[str, Any]:
         "runs": [run.run_name for run in runs],
         "accuracies": scores,
         "mean": statistics.mean(scores),
-        "deviation": statistics.stdev(scores),
+        "std": statistics.stdev(scores),
     }
-    folder = config.folder
-    with writing(folder):
-        folder.mkdir(exist_ok=True)
-        write_json(folder / "result.json", result)
+    with writing(config.folder):
+        config.folder.mkdir(exist_ok=True)
+        write_json(config.folder / "result.json", result)
     return result
 
 
@@ -67,8 +67,24 @@ def each_seed(config: Config) -> Iterator[Config]:
 
 
 def train_once(config: Config, **how: Any) -> dict[str, Any]:
-    """The result of a run; one that is finished is, with `config.resume`, not run again."""
+    """The result of a run; with `config.resume`, a finished one is not run again."""
     return (config.resume and finished(config)) or train(config, **how)
+
+
+def finished(config: Config) -> dict[str, Any] | None:
+    """The result of the run that `config` describes, if it has one that can be read.
+
+    Raises:
+        UserError: if that run had other hyper-parameters.
+    """
+    run = Run(config.folder)
+    if not run.result_file.exists():
+        return None
+    refuse_changes(config, run.config_file)
+    try:
+        return read_json(run.result_file)
+    except UserError:
+        return None
 
 
 def in_turn(runs: list[Config]) -> list[dict[str, Any]]:

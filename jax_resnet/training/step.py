@@ -1,4 +1,4 @@
-"""One step of training and one of evaluation: pure functions, for anyone's own loop."""
+"""One step of training and one of evaluation: pure functions, for any loop."""
 
 from typing import Any
 
@@ -15,8 +15,8 @@ Metrics = dict[str, Any]
 
 
 class TrainState(train_state.TrainState):
-    """Flax's `TrainState` (step, params, opt_state; apply_fn and tx beside them), with BatchNorm's
-    running statistics and the loss's label smoothing."""
+    """Flax's `TrainState` (step, params, opt_state, apply_fn, tx) with BatchNorm's running
+    statistics and the loss's label smoothing."""
 
     batch_stats: Any
     label_smoothing: float = struct.field(pytree_node=False, default=0.0)
@@ -40,6 +40,11 @@ class TrainState(train_state.TrainState):
             label_smoothing=label_smoothing,
         )
         return state.replace(step=jnp.zeros((), jnp.int32))
+
+    @property
+    def variables(self) -> dict[str, Any]:
+        """What `model.apply` takes."""
+        return {"params": self.params, "batch_stats": self.batch_stats}
 
 
 def train_step(

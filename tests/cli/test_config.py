@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support import SCRIPTS
 
-from jax_resnet.cli import flags as cli
-from jax_resnet.cli.flags import parse_config
+from jax_resnet.cli import main
+from jax_resnet.cli.train import parse_config
 from jax_resnet.errors import UserError
-from jax_resnet.training.config import Config, to_json
+from jax_resnet.training.config import Config
 from jax_resnet.training.recipes import RECIPES
 
 FIELDS = [field.name for field in dataclasses.fields(Config)]
@@ -49,7 +50,7 @@ def test_a_recipe_on_the_command_line_comes_before_the_files(write_config):
 def test_flags_mend_what_the_file_and_the_recipe_would_not_admit(write_config):
     file = write_config({"model": "cnn", "shortcut": "zeropad"})
     assert parse_config(["--config", file, "--shortcut", "None"]).shortcut is None
-    with pytest.raises(UserError, match=r"--shortcut is 'zeropad'.*with --config .*config"):
+    with pytest.raises(UserError, match=r"`shortcut` is 'zeropad'.*with --config .*config"):
         parse_config(["--config", file])
 
 
@@ -76,33 +77,34 @@ def test_a_runs_own_config_is_taken_as_it_is(write_config):
         dataset="folder",
         channels=1,
     )
-    file = write_config(to_json(config) | {"environment": {"python": "3"}})
+    file = write_config(config.to_json() | {"environment": {"python": "3"}})
     assert parse_config(["--config", file]) == config
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"batchsize": 3}, "unknown key 'batchsize', the nearest known one is 'batch_size'"),
+        ({"batchsize": 3}, "unknown key 'batchsize', the nearest one is 'batch_size'"),
         ({"learning-rate": 3}, "unknown key 'learning-rate', .* 'learning_rate'"),
-        ({"ü" * 1000: 3}, "unknown key .{,100}, the nearest known one is"),
-        ({"steps": "3"}, "steps is '3', expected a whole number"),
-        ({"steps": 3.0}, "steps is 3.0, expected a whole number"),
-        ({"steps": True}, "steps is True, expected a whole number"),
-        ({"momentum": None}, "momentum is None, expected a number"),
-        ({"momentum": 10**400}, "momentum is 1.{,60}, expected a number"),
-        ({"nesterov": 1}, "nesterov is 1, expected true or false"),
-        ({"dataset": "mnist"}, 'dataset is \'mnist\', expected one of "cifar10", "cifar100"'),
-        ({"recipe": ["fast"]}, 'recipe is .*, expected one of "article", "paper", "fast"'),
-        ({"channels": True}, "channels is True, expected one of 1, 3 or null"),
-        ({"image_size": [8]}, r"image_size is \[8\], expected a list \[a whole number, a whole"),
-        ({"runs_dir": ""}, "runs_dir is '', expected text, a path"),
-        ({"name": "\0"}, r"--name is '\\x00', expected text without control characters"),
-        ({"data_dir": "\ud800"}, "--data-dir is .*, expected text without control"),
-        ({"val_fraction": float("nan")}, "--val-fraction is nan, .*with --config"),
-        ([], r"is \[\], expected a JSON object"),
+        ({"ü" * 1000: 3}, "unknown key .{,100}, the nearest one is"),
+        ({"steps": "3"}, "`steps` is '3', expected a valid integer"),
+        ({"steps": 3.0}, "`steps` is 3.0, expected a valid integer"),
+        ({"steps": True}, "`steps` is True, expected a valid integer"),
+        ({"steps": 0}, "`steps` is 0, expected greater than or equal to 1"),
+        ({"momentum": None}, "`momentum` is None, expected a valid number"),
+        ({"momentum": 10**400}, "`momentum` is .{,110}, expected a finite number"),
+        ({"nesterov": 1}, "`nesterov` is 1, expected a valid boolean"),
+        ({"dataset": "mnist"}, "`dataset` is 'mnist', expected 'cifar10', 'cifar100'"),
+        ({"recipe": ["fast"]}, "`recipe` is .*, expected 'article', 'paper' or 'fast'"),
+        ({"channels": 2}, "`channels` is 2, expected 1 or 3"),
+        ({"image_size": [8]}, r"`image_size` is .*, expected "),
+        ({"runs_dir": ""}, "`runs_dir` is '', expected text, not empty"),
+        ({"name": "\0"}, r"`name` is '\\x00', expected text, not empty and without control"),
+        ({"data_dir": "\ud800"}, "Invalid JSON"),
+        ({"val_fraction": float("nan")}, "`val_fraction` is nan, expected a finite number"),
+        ([], "holds no JSON object"),
         ("{", "can't be read"),
-        ('{"pad": 1, "pad": 2}', "the key 'pad' is there twice"),
+        ('{"pad": 1, "pad": 2}', "the key 'pad' stands there twice"),
         ("[" * 100_000, "can't be read"),
         ('{"pad": ' + "9" * 5000 + "}", "can't be read"),
     ],
@@ -123,55 +125,78 @@ def test_a_file_that_is_not_there_or_a_folder_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("--steps abc", "--steps: invalid literal for int.*'abc'"),
-        ("--steps", "Missing value for argument .*--steps"),
-        ("--recipe", "Missing value for argument .*--recipe"),
-        ("--config", "Missing value for argument .*--config"),
-        ("--dataset mnist", "'mnist' for argument '--dataset'. Expected one of .*'cifar10'"),
-        ("--model vgg", "'vgg' for argument '--model'. Expected one of .*'resnet', 'cnn'"),
-        ("--recipe slow", "'slow' for argument '--recipe'. Expected one of .*'article'"),
-        ("--depht 8", "--depht, 8; perhaps --depth"),
-        ("nonsense", "Unrecognized options: nonsense"),
-        ("--image-size 8", "--image-size"),
-        ("--image-size 8 1000000000", "--image-size is .*, expected two numbers from 4 to 4096"),
-        ("--split-proportions nan 0 1", r"--split-proportions is .nan.*, expected three"),
-        ("--depth 9", "--depth is 9, expected 6n"),
-        ("--depth 1000000004", "--depth is 1000000004, expected 8 to 1202"),
-        ("--steps 0", "--steps is 0, expected 1 to 2147483647"),
-        (f"--steps {10**30}", "--steps is 10*, expected 1 to"),
-        (f"--steps {'9' * 5000}", "--steps: .*digits"),
-        (f"--batch-size {2**40}", "--batch-size is 1099511627776, expected 1 to 2147483647"),
-        ("--steps 100000000", "--steps is 100000000, expected at most 16777215 with --batch-size"),
-        ("--seed -1", "--seed is -1, expected 0 to 4294967295"),
-        ("--pad 32", "--pad is 32, expected 0 to 31"),
-        ("--profile -1", "--profile is -1"),
-        ("--profile 5 --seeds 2", "--profile is 5, expected 0 with --seeds"),
-        ("--data-dir ~nobody_of_that_name/x", "--data-dir is '~nobody_of_that_name/x'"),
-        (f"--warmup-steps {2**31}", "--warmup-steps is 2147483648"),
-        ("--learning-rate nan", "--learning-rate is nan, expected 0 to 1e.38"),
-        ("--learning-rate inf", "--learning-rate is inf, expected 0 to 1e.38"),
-        ("--weight-decay -1e-9", "--weight-decay is -1e-09"),
-        ("--val-fraction 1", "--val-fraction is 1.0, expected 0 or more, and less"),
-        ("--momentum nan", "--momentum is nan"),
-        ("--name ..", "--name is '..', expected the name of one folder"),
-        ("--name a/b", "--name is 'a/b', expected the name of one folder"),
-        (f"--name {'ü' * 101}", "--name is 'ü*..., expected the name .* at most 200 bytes"),
-        ("--name=", "--name is empty, expected a value"),
-        ("--model cnn --shortcut conv1x1", "--shortcut is 'conv1x1', expected none with --model"),
+        ("--image-size 8 1000000000", "`image_size` is 1000000000, expected less than or equal"),
+        ("--split-proportions nan 0 1", "`split_proportions` is nan, expected a finite number"),
+        ("--depth 9", "`depth` is 9, expected 6n"),
+        ("--depth 1000000004", "`depth` is 1000000004, expected less than or equal to 1202"),
+        ("--steps 0", "`steps` is 0, expected greater than or equal to 1"),
+        (f"--steps {10**30}", "`steps` is 10*, expected less than or equal to 2147483647"),
+        (f"--batch-size {2**40}", "`batch_size` is 1099511627776, expected less than or equal"),
+        ("--steps 100000000", "`steps` is 100000000, expected at most 16777215 with `batch_size`"),
+        ("--seed -1", "`seed` is -1, expected greater than or equal to 0"),
+        ("--seed 5 --seeds 4294967292", "`seeds` is 4294967292, expected at most 4294967291"),
+        ("--pad 32", "`pad` is 32, expected less than or equal to 31"),
+        ("--profile -1", "`profile` is -1"),
+        ("--profile 5 --seeds 2", "`profile` is 5, expected 0 with several `seeds`"),
+        ("--data-dir ~nobody_of_that_name/x", "`data_dir` is '~nobody_of_that_name/x'"),
+        (f"--warmup-steps {2**31}", "`warmup_steps` is 2147483648"),
+        ("--learning-rate nan", "`learning_rate` is nan, expected a finite number"),
+        ("--learning-rate inf", "`learning_rate` is inf, expected a finite number"),
+        ("--weight-decay -1e-9", "`weight_decay` is -1e-09"),
+        ("--val-fraction 1", "`val_fraction` is 1.0, expected less than 1"),
+        ("--momentum nan", "`momentum` is nan"),
+        ("--name ..", "`name` is '..', expected the name of one folder"),
+        ("--name a/b", "`name` is 'a/b', expected the name of one folder"),
+        (f"--name {'a' * 201}", r"`name` is 'a*\.\.\., expected the name .* at most 200 bytes"),
+        ("--name=", "--name is empty"),
+        ("--model cnn --shortcut conv1x1", "`shortcut` is 'conv1x1', expected None with the"),
     ],
 )
-def test_a_bad_flag_is_refused_in_one_short_line(words, message):
-    with pytest.raises(UserError, match=message.replace("'ü*...", r"'ü*\.\.\.")) as caught:
+def test_a_bad_value_is_refused_in_one_short_line(words, message):
+    with pytest.raises(UserError, match=message) as caught:
         parse_config(words.split(" "))
-    text = str(caught.value)
-    assert len(text) < 500
-    assert not set(text) & set("\n│─╭\x1b")
+    assert len(str(caught.value)) < 500
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        ("--steps abc", "--steps"),
+        ("--steps", "--steps"),
+        ("--recipe", "--recipe"),
+        ("--config", "--config"),
+        ("--dataset mnist", "'cifar10'"),
+        ("--model vgg", "'resnet'"),
+        ("--recipe slow", "'article'"),
+        ("--depht 8", "--depth"),
+        ("nonsense", "nonsense"),
+        ("--image-size 8", "--image-size"),
+        (f"--steps {'9' * 5000}", "--steps"),
+    ],
+)
+def test_words_that_are_no_flags_end_the_command_with_a_hint(words, named, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        parse_config(words.split(" "))
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert named in printed.err
+
+
+def test_the_old_name_of_the_default_precision_is_accepted():
+    assert Config(precision="tf32") == Config()
+
+
+def test_the_shortcut_is_resolved():
+    assert Config().shortcut == "zeropad"
+    assert Config(model="cnn").shortcut is None
+    assert Config().to_json()["shortcut"] == "zeropad"
 
 
 def test_a_home_in_a_path_is_the_users():
     config = parse_config(["--runs-dir=~/runs", "--name", "a"])
     assert config.folder == Path.home() / "runs" / "a"
-    with pytest.raises(UserError, match=r"--runs-dir is '~nobody-here/runs'.*no such home"):
+    with pytest.raises(UserError, match=r"`runs_dir` is '~nobody-here/runs'.*home"):
         parse_config(["--runs-dir", "~nobody-here/runs"])
 
 
@@ -197,7 +222,7 @@ fuzz = settings(max_examples=150, deadline=None, suppress_health_check=list(Heal
 
 
 def parse_or_refuse(words):
-    """A `Config` or None; any other exception than a `UserError` fails the test."""
+    """A `Config` or None; any exception but `UserError` and the parser's exit fails the test."""
     try:
         config = parse_config(words)
     except (UserError, SystemExit) as error:
@@ -205,11 +230,11 @@ def parse_or_refuse(words):
     else:
         assert type(config) is Config
         assert 1 <= config.steps * config.batch_size < 2**31
-        json.dumps(to_json(config), allow_nan=False).encode()
+        json.dumps(config.to_json(), allow_nan=False).encode()
         config.run_name.encode()
         return config
     if isinstance(refusal, SystemExit):
-        assert refusal.code in (None, 0)  # --help
+        assert refusal.code in (None, 0, 2)
     assert len(str(refusal)) < 1000
     return None
 
@@ -220,7 +245,7 @@ def test_any_config_file_gives_a_config_or_a_message(write_config, content):
     config = parse_or_refuse(["--config", write_config(content)])
     if config and isinstance(content, dict):
         kept = content.keys() - {"environment", "data_dir", "runs_dir"}  # paths lose doubled "/"
-        found = {k: to_json(config)[k] for k in kept}
+        found = {k: config.to_json()[k] for k in kept}
         # A whole number for a float has as many digits as a float has.
         expected = {k: float(content[k]) if type(found[k]) is float else content[k] for k in kept}
         assert found == expected
@@ -239,7 +264,7 @@ def test_any_words_give_a_config_or_a_message(arguments):
 def test_main_prints_one_line_and_exits_with_2(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["train.py", "--depth", "9"])
     with pytest.raises(SystemExit) as stop:
-        cli.main(parse_config)
+        main("train")
     assert stop.value.code == 2
     printed = capsys.readouterr()
     assert printed.out == ""
@@ -258,7 +283,7 @@ def test_help_names_every_flag_with_its_default(capsys):
 
 
 def test_bad_usage_leaves_no_folder_behind(tmp_path):
-    script = Path(__file__).parent.parent / "scripts" / "train.py"
+    script = SCRIPTS / "train.py"
     words = ["--dataset", "digits", "--batch-size", "100000", "--steps", "9", "--name", "ü b"]
     command = [sys.executable, script, *words]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
@@ -269,7 +294,7 @@ def test_bad_usage_leaves_no_folder_behind(tmp_path):
 
 
 def test_a_reader_that_stops_early_sees_no_traceback():
-    script = Path(__file__).parents[1] / "scripts" / "train.py"
+    script = SCRIPTS / "train.py"
     help_ = subprocess.Popen(
         [sys.executable, script, "--help"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )

@@ -14,10 +14,10 @@ from pathlib import Path
 import orbax.checkpoint as ocp
 from matplotlib.figure import Figure
 
-from jax_resnet.cli.flags import parse_config
+from jax_resnet.cli.train import parse_config
 from jax_resnet.run import checkpoints
 from jax_resnet.run import folder as runs
-from jax_resnet.training import loop as trainer
+from jax_resnet.training import loop
 
 phase, log, *flags = sys.argv[1:]
 
@@ -72,7 +72,7 @@ def is_metrics(descriptor):
 
 match phase:
     case "step":
-        wrap(trainer.Progress, "update", before=lambda *_: None)
+        wrap(loop.Progress, "update", before=lambda *_: None)
     case "write":
         wrap(ocp.CheckpointManager, "save")
     case "commit":
@@ -89,9 +89,9 @@ match phase:
     case "plot":
         wrap(Figure, "savefig")
     case "evaluation":
-        wrap(trainer, "evaluate", when=lambda _, split: int(split.count) == 360)
+        wrap(loop, "evaluate", when=lambda _, split: int(split.count) == 360)
 
     case _:
         sys.exit(f"there is no phase {phase}")
 
-trainer.train(parse_config(flags))
+loop.train(parse_config(flags))

@@ -7,12 +7,12 @@ import shutil
 from pathlib import Path
 
 import pytest
-from test_run import assert_same_run
+from support import assert_same_run
 
 from jax_resnet.errors import UserError
+from jax_resnet.files import checksums
 from jax_resnet.report.page import read_run
 from jax_resnet.report.scores import score
-from jax_resnet.run.checkpoints import checksums
 from jax_resnet.training.config import Config
 from jax_resnet.training.loop import train
 
@@ -131,7 +131,7 @@ def test_a_finished_run_whose_checkpoints_are_gone_is_left_as_it_is(copy):
     folder, again = copy
     shutil.rmtree(folder / "checkpoints")
     before = {path: path.read_bytes() for path in folder.iterdir()}
-    assert f"{folder} is finished, and holds no checkpoint" in refusal(again)
+    assert f"{folder} is finished, and no checkpoint is left" in refusal(again)
     assert {path: path.read_bytes() for path in folder.iterdir()} == before
 
 
@@ -141,7 +141,7 @@ def test_checkpoints_that_are_left_of_another_run_are_not_gone_on_with(copy):
         if path.is_file():
             path.unlink()
     message = refusal(dataclasses.replace(again, resume=False, learning_rate=0.05))
-    assert f"{folder / 'config.json'} is missing, but {folder / 'checkpoints'} is there" in message
+    assert f"{folder / 'config.json'} is missing, but {folder / 'checkpoints'} exists" in message
     assert not (folder / "config.json").exists()
 
 
@@ -164,7 +164,7 @@ def test_a_damaged_file_that_is_read_is_named(copy, config, capsys, name, damage
     message = refusal(again)
     if message is None:
         assert_same_run(folder, config.runs_dir / "whole")
-        assert f"{folder / name} was damaged, and is restored" in capsys.readouterr().err
+        assert f"{folder / name} was damaged and is restored" in capsys.readouterr().err
     else:
         assert len(message.splitlines()) == 1
         named = str(folder / name) in message

@@ -9,9 +9,9 @@ import time
 
 import numpy as np
 import pytest
-from test_run import command, records
+from support import command, records
 
-from jax_resnet.cli.flags import parse_config
+from jax_resnet.cli.train import parse_config
 from jax_resnet.errors import UserError
 from jax_resnet.run.distributed import in_a_cluster, join
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
-from test_run import SCRIPT, assert_same_run, command
+from support import SCRIPTS, assert_same_run, command
 
 pytestmark = pytest.mark.stress
 
@@ -96,8 +96,16 @@ def test_fifty_kills_change_nothing(tmp_path, show):
 def test_a_long_run_needs_no_more_as_it_goes(tmp_path, show):
     """20,000 steps of 4 images: memory, open files and threads after a tenth and at the end,
     medians over an eighth of the looks at them."""
-    words = [sys.executable, SCRIPT, "--dataset", "digits", "--depth", "8", "--batch-size", "4"]
-    words += ["--steps", "20000", "--learning-rate", "0.01", "--runs-dir", str(tmp_path)]
+    words = [
+        sys.executable,
+        SCRIPTS / "train.py",
+        "--dataset",
+        "digits",
+        "--depth",
+        "8",
+        "--batch-size",
+        "4",
+    ]
     process = subprocess.Popen([*words, "--name", "long"], stderr=subprocess.DEVNULL)
     seen = []
     while process.poll() is None:

@@ -13,14 +13,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from test_run import assert_same_run
+from support import assert_same_run
 
-from jax_resnet.cli.flags import main
+from jax_resnet.cli import main
 from jax_resnet.data.cifar.tfds import read_tfds
 from jax_resnet.errors import UserError
 from jax_resnet.files import locked
 from jax_resnet.run.signals import Interrupted, raise_signals
-from jax_resnet.training import loop as trainer
+from jax_resnet.training import loop
 from jax_resnet.training.config import Config
 from jax_resnet.training.loop import train
 
@@ -37,23 +37,23 @@ def whole(tmp_path_factory):
 @pytest.mark.parametrize(
     "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
 )
-@pytest.mark.parametrize("where", ["load_dataset", "make_programs", "draw_curves", "write_json"])
+@pytest.mark.parametrize("where", ["load_dataset", "make_programs", "evaluate", "finish"])
 def test_a_signal_outside_the_loop_ends_the_run_and_it_goes_on(
     whole, tmp_path, monkeypatch, where, number
 ):
     config = dataclasses.replace(whole, runs_dir=tmp_path, resume=True)
-    real = getattr(trainer, where)
+    real = getattr(loop, where)
 
     def interrupted(*arguments, **keywords):
         os.kill(os.getpid(), number)
         return real(*arguments, **keywords)
 
     with monkeypatch.context() as patch:
-        patch.setattr(trainer, where, interrupted)
+        patch.setattr(loop, where, interrupted)
         with pytest.raises(Interrupted) as stop:
             train(config)
     assert stop.value.exit_code == 128 + number
-    if where in ("draw_curves", "write_json"):
+    if where in ("evaluate", "finish"):
         train(config)
         assert_same_run(tmp_path / "whole", whole.runs_dir / "whole")
     else:
@@ -76,9 +76,10 @@ def test_a_file_that_may_not_be_read_is_named_by_every_command(capsys, monkeypat
     def command(_words):
         raise PermissionError(errno.EACCES, "Permission denied", "/root/run")
 
+    monkeypatch.setattr("jax_resnet.cli.evaluate.command", command)
     monkeypatch.setattr(sys, "argv", ["evaluate.py"])
     with pytest.raises(SystemExit, match="2"):
-        main(command)
+        main("evaluate")
     assert capsys.readouterr().err == "error: [Errno 13] Permission denied: '/root/run'\n"
 
 
@@ -189,10 +190,10 @@ def test_a_second_signal_ends_at_once_and_leaves_the_checkpoint_before(whole, tm
 import os, signal
 from pathlib import Path
 from jax_resnet.run import checkpoints
-from jax_resnet.training import loop as trainer
+from jax_resnet.training import loop
 from jax_resnet.training.config import Config
 
-update, replace_file = trainer.Progress.update, checkpoints.replace_file
+update, replace_file = loop.Progress.update, checkpoints.replace_file
 
 def stop(self, step, totals):
     update(self, step, totals)
@@ -204,8 +205,8 @@ def stop_again(path, content):
         os.kill(os.getpid(), signal.SIGTERM)
     replace_file(path, content)
 
-trainer.Progress.update, checkpoints.replace_file = stop, stop_again
-trainer.train(Config(dataset="digits", depth=8, steps=24, runs_dir=Path({str(tmp_path)!r}),
+loop.Progress.update, checkpoints.replace_file = stop, stop_again
+loop.train(Config(dataset="digits", depth=8, steps=24, runs_dir=Path({str(tmp_path)!r}),
                      name="whole"))
 """
     environment = os.environ | {"JAX_NUM_CPU_DEVICES": "2"}

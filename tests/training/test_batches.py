@@ -11,7 +11,7 @@ from jax_resnet.training.batches import (
     batch_indices,
     crop,
     epoch_of,
-    epoch_orders,
+    epoch_permutations,
     epoch_start,
     flip_parity,
 )
@@ -21,8 +21,8 @@ COUNT, SIZE = 23, 4
 
 
 def indices(step):
-    orders = epoch_orders(KEY, jnp.int32(step), COUNT, SIZE)
-    return np.asarray(batch_indices(orders, jnp.int32(step), SIZE))
+    permutations = epoch_permutations(KEY, jnp.int32(step), COUNT, SIZE)
+    return np.asarray(batch_indices(permutations, jnp.int32(step), SIZE))
 
 
 def test_every_image_is_seen_once_an_epoch_and_no_batch_is_short():
@@ -33,11 +33,13 @@ def test_every_image_is_seen_once_an_epoch_and_no_batch_is_short():
     assert any((epochs[0] != epoch).any() for epoch in epochs[1:]), "the order never changes"
 
 
-def test_an_epochs_orders_hold_for_all_its_steps():
+def test_an_epochs_permutations_hold_for_all_its_steps():
     for step in range(50):
         start = epoch_start(epoch_of(step, COUNT, SIZE), COUNT, SIZE)
-        orders = epoch_orders(KEY, jnp.int32(start), COUNT, SIZE)
-        np.testing.assert_array_equal(batch_indices(orders, jnp.int32(step), SIZE), indices(step))
+        permutations = epoch_permutations(KEY, jnp.int32(start), COUNT, SIZE)
+        np.testing.assert_array_equal(
+            batch_indices(permutations, jnp.int32(step), SIZE), indices(step)
+        )
 
 
 def test_crop_moves_images_within_the_padding():
@@ -76,10 +78,10 @@ def test_flips():
 
 def test_alternating_flips_every_image_every_other_epoch():
     """Those of a batch that lies in two epochs too: 3 epochs of 100 images, in batches of 12."""
-    orders = partial(epoch_orders, KEY, count=100, batch_size=12)
+    permutations = partial(epoch_permutations, KEY, count=100, batch_size=12)
     seen = [[] for _ in range(100)]
     for step in range(25):
-        indices = batch_indices(orders(jnp.asarray(step)), step, 12)
+        indices = batch_indices(permutations(jnp.asarray(step)), step, 12)
         parities = flip_parity(KEY, indices, step, 100)
         for index, parity in zip(indices.tolist(), parities.tolist(), strict=True):
             seen[index].append(parity)

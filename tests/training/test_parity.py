@@ -9,13 +9,12 @@ wide one on the worst element. Both are two to four times the largest gap seen b
 PyTorch's float32, our float32 (AVX2 and AVX-512, jax 0.7.2 and 0.10.2) and our float64.
 """
 
-from pathlib import Path
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import traverse_util
+from support import SHARED
 
 from jax_resnet.classifier import normalize
 from jax_resnet.pytorch.weights import from_torch, to_torch
@@ -23,7 +22,7 @@ from jax_resnet.training.config import Config
 from jax_resnet.training.recipes import make_optimizer
 from jax_resnet.training.step import TrainState, train_step
 
-REFERENCE = Path(__file__).parents[2] / "shared" / "reference"
+REFERENCE = SHARED / "reference"
 SHORTCUTS = {"zeropad": "zeropad", "conv1x1": "conv1x1", "cnn": None}
 BATCH, DECAY = 32, 0.9
 

@@ -9,12 +9,11 @@ import subprocess
 
 import jax
 import pytest
-from test_run import assert_same_run, command
+from support import assert_same_run, command
 
 from jax_resnet.errors import UserError
 from jax_resnet.run.signals import Interrupted
-from jax_resnet.training import loop as trainer
-from jax_resnet.training import seeds
+from jax_resnet.training import loop, seeds
 from jax_resnet.training.config import Config
 from jax_resnet.training.loop import train
 from jax_resnet.training.seeds import train_seeds
@@ -47,7 +46,7 @@ def test_each_seed_tells_of_its_own_device(three):
         assert made["environment"]["devices"] == ["cpu"]
 
 
-def test_mean_and_deviation_are_kept(three):
+def test_mean_and_std_are_kept(three):
     config, result = three
     written = json.loads((config.runs_dir / "a run-seeds1-3" / "result.json").read_text())
     assert written == result
@@ -57,7 +56,7 @@ def test_mean_and_deviation_are_kept(three):
     ]
     assert result["accuracies"] == each
     assert result["mean"] == statistics.mean(each)
-    assert result["deviation"] == statistics.stdev(each)
+    assert result["std"] == statistics.stdev(each)
 
 
 def test_seeds_that_exist_are_not_overwritten_and_finished_ones_not_run_again(three, capsys):
@@ -73,7 +72,7 @@ def test_seeds_that_exist_are_not_overwritten_and_finished_ones_not_run_again(th
 def test_a_signal_stops_all_seeds_and_they_go_on(three, tmp_path, monkeypatch):
     whole, result = three
     config = dataclasses.replace(whole, runs_dir=tmp_path, resume=True)
-    update = trainer.Progress.update
+    update = loop.Progress.update
     once = iter([signal.SIGTERM])  # a second one would end the process at once
 
     def update_then_stop(self, step, totals):
@@ -82,7 +81,7 @@ def test_a_signal_stops_all_seeds_and_they_go_on(three, tmp_path, monkeypatch):
             os.kill(os.getpid(), number)
 
     with monkeypatch.context() as patch:
-        patch.setattr(trainer.Progress, "update", update_then_stop)
+        patch.setattr(loop.Progress, "update", update_then_stop)
         with pytest.raises(Interrupted) as stop:
             train_seeds(config)
     assert stop.value.exit_code == 128 + signal.SIGTERM

@@ -11,14 +11,14 @@ from jax_resnet.data import Split, load
 from jax_resnet.training.config import Config
 from jax_resnet.training.evaluation import evaluate, to_device
 from jax_resnet.training.programs import make_mesh, make_programs
-from jax_resnet.training.recipes import RECIPES, make_optimizer, make_schedule
+from jax_resnet.training.recipes import RECIPES, learning_rate, make_optimizer
 from jax_resnet.training.step import TrainState, cross_entropy, train_step
 
 DIGITS = load("digits")
 
 
 def fresh(config, seed=0):
-    model = ResNet(8, 10, config.effective_shortcut)
+    model = ResNet(8, 10, config.shortcut)
     return TrainState.init(jax.random.key(seed), model, make_optimizer(config), (8, 8, 1))
 
 
@@ -40,7 +40,7 @@ def test_steps_lower_the_loss_and_donate_the_state(recipe):
 
 
 def test_article_divides_the_rate_by_ten_at_half_and_three_quarters():
-    schedule = make_schedule(RECIPES["article"], 0.1)
+    schedule = learning_rate(RECIPES["article"], 0.1)
     rates = [float(schedule(step)) for step in (0, 31_999, 32_000, 47_999, 48_000, 63_999)]
     np.testing.assert_allclose(rates, [0.1, 0.1, 0.01, 0.01, 0.001, 0.001], rtol=1e-6)
 
@@ -48,7 +48,7 @@ def test_article_divides_the_rate_by_ten_at_half_and_three_quarters():
 def test_paper_warms_up_at_depth_110_only():
     for depth, rate in ((110, 0.01), (56, 0.1)):
         config = Config(**{**vars(RECIPES["paper"]), "depth": depth})
-        schedule = make_schedule(config, 0.1)
+        schedule = learning_rate(config, 0.1)
         assert float(schedule(399)) == pytest.approx(rate)
         assert float(schedule(400)) == pytest.approx(0.1)
 
@@ -93,9 +93,9 @@ def run(config, count, single_steps):
     totals, step = programs.zeros(), 0
     while step < config.steps:
         if step * config.batch_size % count < config.batch_size:
-            orders, totals = programs.orders(state.step), programs.zeros()
+            permutations, totals = programs.permutations(state.step), programs.zeros()
         with jax.transfer_guard_host_to_device("disallow_explicit"):
-            state, totals = programs.advance(state, totals, data, orders)
+            state, totals = programs.advance(state, totals, data, permutations)
         step = programs.steps_until(step)
         assert step == int(state.step)
     return programs, state, totals
@@ -115,7 +115,7 @@ def test_a_run_compiles_each_program_once_and_copies_nothing_to_the_device():
     config = Config(dataset="digits", depth=8, steps=8, batch_size=16)
     programs, *_ = run(config, 50, True)
     assert programs.advance._cache_size() == 1
-    assert programs.orders._cache_size() == 1
+    assert programs.permutations._cache_size() == 1
 
 
 def test_every_image_is_counted_once_at_any_batch_size():

@@ -1,0 +1,112 @@
+"""Train several nets, depths and seeds, and draw them together."""
+
+import itertools
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from jax_resnet.cli.flags import parse
+from jax_resnet.cpu.allocator import keep_memory
+from jax_resnet.data import DatasetName
+from jax_resnet.errors import UserError
+from jax_resnet.files import writing
+from jax_resnet.report.comparison import Variant
+from jax_resnet.training.config import Config, RecipeName, load_dataset
+from jax_resnet.training.recipes import RECIPES
+
+
+@dataclass(frozen=True)
+class Compare:
+    """Train residual and plain nets of some depths with some seeds, and draw them together.
+
+    Every run is one that `train.py` would make, in its own folder; finished ones are not run
+    again, even if they were made on another machine.
+    """
+
+    recipe: RecipeName = "article"
+    """As in train.py."""
+    variants: tuple[Variant, ...] = ("zeropad", "conv1x1", "cnn")
+    """Residual nets by their shortcut, and the plain net (cnn)."""
+    depths: tuple[int, ...] = (20,)
+    """Of the nets: 6n + 2."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """One run each."""
+    steps: int | None = None
+    """Instead of the recipe's."""
+    batch_size: int | None = None
+    """Instead of the recipe's."""
+    learning_rate: float | None = None
+    """Instead of the recipe's."""
+    muon_momentum: float | None = None
+    """Instead of the recipe's."""
+    label_smoothing: float | None = None
+    """Instead of the recipe's."""
+    dataset: DatasetName = "cifar10"
+    data_dir: Path | None = None
+    """Where the data set is; by default TFDS's folder."""
+    runs_dir: Path = Path("runs")
+    """Where the runs have their folders."""
+    out: Path = Path("comparison")
+    """Folder for the pictures and the table, which are replaced."""
+
+
+def command(arguments: Sequence[str]) -> None:
+    keep_memory()
+    flags = parse(Compare, arguments)
+    todo = list(configs(flags))
+    with writing(flags.out):
+        flags.out.mkdir(parents=True, exist_ok=True)
+    from jax_resnet.report.comparison import collect, table
+    from jax_resnet.report.comparison_figures import draw_comparison
+    from jax_resnet.run.signals import Interrupted
+
+    folders = [config.folder for config in todo]
+    for number, config in enumerate(todo, 1):
+        try:
+            run(config, f"run {number} of {len(todo)}")
+        except Interrupted as stop:
+            print(f"{stop}: the same command continues", file=sys.stderr)
+            sys.exit(stop.exit_code)
+    groups = collect(folders)
+    with writing(flags.out):
+        draw_comparison(groups, flags.out)
+        (flags.out / "table.md").write_text(table(groups))
+    print(table(groups), end="")
+
+
+def configs(flags: Compare) -> Iterator[Config]:
+    """A `Config` a run: seeds outermost, so that every net has one run early."""
+    names = ["dataset", "data_dir", "runs_dir", "steps", "batch_size"]
+    names += ["learning_rate", "muon_momentum", "label_smoothing"]
+    given: dict[str, Any] = {name: getattr(flags, name) for name in names}
+    changed = {name: value for name, value in given.items() if value is not None}
+    for name in ("variants", "depths", "seeds"):
+        if not getattr(flags, name):
+            raise UserError(f"`{name}` is empty, expected at least one")
+    seeds, depths = dict.fromkeys(flags.seeds), dict.fromkeys(flags.depths)
+    for seed, depth, variant in itertools.product(seeds, depths, dict.fromkeys(flags.variants)):
+        shortcut = None if variant == "cnn" else variant
+        net = {"model": "resnet" if shortcut else "cnn", "shortcut": shortcut, "depth": depth}
+        yield replace(RECIPES[flags.recipe], seed=seed, resume=True, **net, **changed)
+
+
+def run(config: Config, which: str) -> None:
+    """Trains unless the run is finished, and measures its gradients before the first step unless
+    that is done."""
+    from jax_resnet.files import write_json
+    from jax_resnet.report.comparison import INITIAL, initial_gradient_norms
+    from jax_resnet.training.loop import train
+    from jax_resnet.training.seeds import finished
+
+    folder = config.folder
+    trained = finished(config) is not None
+    print(f"{which}: {folder}{' is finished' if trained else ''}", file=sys.stderr)
+    if trained and (folder / INITIAL).exists():
+        return
+    dataset = load_dataset(config)
+    if not trained:
+        train(config, dataset)
+    with writing(folder):
+        write_json(folder / INITIAL, initial_gradient_norms(config, dataset))

@@ -1,0 +1,73 @@
+"""Turn PyTorch's weights into a Classifier file, or back."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, get_args
+
+import tyro
+from tyro.extras import literal_type_from_choices
+
+from jax_resnet.cli.flags import parse
+from jax_resnet.errors import UserError
+from jax_resnet.model import ShortcutName
+from jax_resnet.pytorch.convert import (
+    FamilyName,
+    convert_from_torch,
+    convert_to_torch,
+    is_classifier,
+)
+
+if TYPE_CHECKING:
+    ShortcutFlag = str
+else:
+    ShortcutFlag = literal_type_from_choices(["auto", *get_args(ShortcutName), "none"])
+
+
+@dataclass(frozen=True)
+class Convert:
+    """Turn PyTorch's weights into a Classifier file, or a Classifier into PyTorch's weights."""
+
+    source: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="SOURCE")]
+    """A state dict (.npz, .safetensors; .pt, .pth, .th where PyTorch is installed); or, to convert
+    to PyTorch, a run's folder, a Classifier file or the name of a shipped model."""
+    out: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="OUT")]
+    """The new file; its suffix says the format of PyTorch's weights."""
+    shortcut: ShortcutFlag = "auto"
+    """The net's shortcuts, which names of weights don't always show; auto is what they suggest."""
+    mean: tuple[float, ...] | None = None
+    """Of the inputs scaled to [0, 1], one number a channel; by default the original's."""
+    std: tuple[float, ...] | None = None
+    """Like mean."""
+    class_names: tuple[str, ...] | None = None
+    """A name for each class; by default CIFAR-10's where there are ten, else numbers."""
+    family: FamilyName | None = None
+    """To convert to PyTorch: the implementation that names the weights."""
+
+
+def command(arguments: Sequence[str]) -> None:
+    flags = parse(Convert, arguments)
+    if is_classifier(flags.source):
+        if flags.shortcut != "auto" or flags.mean or flags.std or flags.class_names:
+            raise UserError(
+                f"{flags.source} is a Classifier and has a shortcut, mean, std and class names: "
+                "leave `shortcut`, `mean`, `std` and `class_names` out"
+            )
+        print(convert_to_torch(flags.source, flags.out, flags.family))
+        return
+    if flags.family is not None:
+        raise UserError(
+            f"`family` is for a Classifier, and {flags.source} is none: "
+            "the family of PyTorch's weights shows in their names"
+        )
+    shortcut: Any = None if flags.shortcut == "none" else flags.shortcut
+    print(
+        convert_from_torch(
+            flags.source,
+            flags.out,
+            shortcut=shortcut,
+            mean=flags.mean,
+            std=flags.std,
+            class_names=flags.class_names,
+        )
+    )

@@ -1,0 +1,44 @@
+"""Write a model as a file that runs without this package."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from jax_resnet.cli.flags import parse
+from jax_resnet.errors import UserError
+from jax_resnet.export import PLATFORMS, export_classifier
+from jax_resnet.files import new_file
+from jax_resnet.pretrained import load_classifier
+
+
+@dataclass(frozen=True)
+class Export:
+    """Write a model with jax.export: uint8 NHWC images in, float32 logits out, any batch size."""
+
+    model: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="MODEL")]
+    """A run's folder, a Classifier file, or the name of a shipped model."""
+    out: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="OUT")]
+    """The new file."""
+    height: int | None = None
+    """Of the images, in pixels; by default as in training."""
+    width: int | None = None
+    """Of the images, in pixels; by default as in training."""
+
+
+def command(arguments: Sequence[str]) -> None:
+    flags = parse(Export, arguments)
+    classifier = load_classifier(flags.model)
+    height, width = classifier.image_size
+    height = height if flags.height is None else flags.height
+    width = width if flags.width is None else flags.width
+    try:
+        content = export_classifier(classifier, (height, width))
+    except (ValueError, TypeError) as error:
+        size = f"`height` {height} and `width` {width}"
+        raise UserError(f"{size} don't suit {flags.model}: {error}") from error
+    with new_file(flags.out) as unfinished:
+        unfinished.write_bytes(content)
+    print(f"{flags.out}: {len(content)} bytes for {', '.join(PLATFORMS)}")

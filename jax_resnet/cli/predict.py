@@ -1,0 +1,147 @@
+"""Predict the classes of image files."""
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+
+from jax_resnet.cli.flags import Json, parse
+from jax_resnet.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+TOP = 3
+
+
+@dataclass(frozen=True)
+class Predict:
+    """Predict the classes of image files, with probabilities.
+
+    Images are rotated as EXIF says, and resized to the size that the model was trained on.
+    """
+
+    model: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="MODEL")]
+    """A run's folder, a Classifier file, or the name of a shipped model."""
+    images: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="IMAGE...")]
+    """Image files of any size, and folders of them, without their subfolders."""
+    image_size: tuple[int, int] | None = None
+    """Height and width, in pixels, that the images are resized to instead."""
+    as_json: Json = False
+    """Print one JSON object: classes; and images, each with file, class and probabilities."""
+    grid: Path | None = None
+    """A new PNG file with the images and their predictions."""
+
+
+def command(arguments: Sequence[str]) -> None:
+    flags = parse(Predict, arguments)
+    from jax_resnet.data.images import decode_images
+    from jax_resnet.predict import input_shape, predict
+    from jax_resnet.pretrained import load_classifier
+
+    classifier = load_classifier(flags.model)
+    files = find_images(flags.images)
+    check_grid(flags.grid, len(files))
+    images = decode_images(files, *input_shape(classifier, flags.image_size))
+    names = classifier.class_names
+    probabilities = predict(classifier, images)
+    if flags.as_json:
+        print(json.dumps(as_object(files, names, probabilities)))
+    else:
+        print("\n".join(as_table(files, names, probabilities)))
+    if flags.grid:
+        write_grid(flags.grid, images, names, probabilities)
+
+
+def find_images(paths: Sequence[Path]) -> list[Path]:
+    """The files given, and those in the folders given, in order.
+
+    Raises:
+        UserError: listing all folders that can't be read or have no files in them.
+    """
+    from jax_resnet.data.images import list_files
+
+    files: list[Path] = []
+    bad = []
+    for path in paths:
+        try:
+            is_folder = path.is_dir()
+            found = (
+                [each for each in list_files(path) if not each.is_dir()] if is_folder else [path]
+            )
+        except OSError as error:
+            bad.append(f"{path}: can't be read: {error.strerror}")
+            continue
+        if not found:
+            bad.append(f"{path}: a folder without files")
+        files += found
+    if bad:
+        raise UserError("\n  ".join(["expected image files and folders of them:", *bad]))
+    if not files:
+        raise UserError("`images` is empty, expected image files or folders of them")
+    return files
+
+
+def ranked(names: Sequence[str], row: "np.ndarray") -> list[tuple[str, float]]:
+    """Classes and probabilities, the likeliest first."""
+    return [(names[i], float(row[i])) for i in (-row).argsort(kind="stable")]
+
+
+def as_object(
+    files: Sequence[Path], names: Sequence[str], probabilities: "np.ndarray"
+) -> dict[str, Any]:
+    """The predictions as JSON has them; `probabilities` are in the order of `classes`."""
+    return {
+        "classes": list(names),
+        "images": [
+            {
+                "file": str(file),
+                "class": ranked(names, row)[0][0],
+                "probabilities": [float(value) for value in row],
+            }
+            for file, row in zip(files, probabilities, strict=True)
+        ],
+    }
+
+
+def as_table(files: Sequence[Path], names: Sequence[str], probabilities: "np.ndarray") -> list[str]:
+    """A line for each image: the file and its likeliest classes."""
+    # A file name may be no text at all.
+    labels = [str(file).encode(errors="backslashreplace").decode() for file in files]
+    longest, wide = max(map(len, labels)), max(map(len, names))
+    lines = []
+    for label, row in zip(labels, probabilities, strict=True):
+        best = [f"{name:<{wide}} {value:6.1%}" for name, value in ranked(names, row)[:TOP]]
+        lines.append(f"{label:<{longest}}  {'   '.join(best)}")
+    return lines
+
+
+def check_grid(path: Path | None, count: int) -> None:
+    """Raises a `UserError` for a picture that can't be made, before anything is computed."""
+    from jax_resnet.plots import MAX_IMAGES
+
+    if path is None:
+        return
+    if path.exists():
+        raise UserError(f"`grid` is {path}, which exists and is not overwritten: name a new file")
+    if not path.absolute().parent.is_dir():
+        raise UserError(f"`grid` is {path}, but there is no folder {path.parent}")
+    if count > MAX_IMAGES:
+        raise UserError(f"`grid` shows at most {MAX_IMAGES} images, {count} were given")
+
+
+def write_grid(
+    path: Path, images: "np.ndarray", names: Sequence[str], probabilities: "np.ndarray"
+) -> None:
+    """The picture, whole or not at all."""
+    from jax_resnet.files import new_file
+    from jax_resnet.plots import draw_grid
+
+    best = [ranked(names, row)[0] for row in probabilities]
+    with new_file(path) as unfinished:
+        draw_grid(images, [f"{name}\n{value:.0%}" for name, value in best], unfinished)
+    print(f"wrote {path}", file=sys.stderr)

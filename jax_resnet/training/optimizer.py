@@ -1,0 +1,119 @@
+"""Learning rate schedules and optimizers, in optax."""
+
+from typing import Annotated, Any, Literal, assert_never
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import traverse_util
+from optax.contrib import MuonDimensionNumbers, scale_by_muon
+from typing_extensions import Doc
+
+Schedule = Annotated[
+    Literal["step", "linear"],
+    Doc("Divide the learning rate by 10 at 1/2 and 3/4 of the steps; or lower it linearly to 0."),
+]
+Optimizer = Annotated[
+    Literal["sgd", "muon"],
+    Doc("SGD; or Muon for the kernels of the stages' convolutions and SGD for the other weights."),
+]
+
+
+def make_schedule(kind: Schedule, peak: float, steps: int, warmup_steps: int = 0) -> optax.Schedule:
+    """The learning rate of each step.
+
+    Args:
+        kind: of the schedule.
+        peak: the highest rate.
+        steps: of the whole training.
+        warmup_steps: steps at a tenth of the rate at the start, of the schedule "step".
+    """
+    match kind:
+        case "step":
+            schedule = optax.piecewise_constant_schedule(
+                peak, dict.fromkeys(drops(kind, steps), 0.1)
+            )
+            if warmup_steps == 0:
+                return schedule
+            return lambda step: jnp.where(step < warmup_steps, 0.1 * peak, schedule(step))
+        case "linear":
+            return optax.linear_schedule(peak, 0.0, steps)
+        case _:
+            assert_never(kind)
+
+
+def drops(kind: Schedule, steps: int) -> tuple[int, ...]:
+    """The steps at which the learning rate drops."""
+    match kind:
+        case "step":
+            return steps // 2, 3 * steps // 4
+        case "linear":
+            return ()
+        case _:
+            assert_never(kind)
+
+
+def sgd(
+    schedule: optax.Schedule, momentum: float, nesterov: bool, weight_decay: float, decay_all: bool
+) -> optax.GradientTransformation:
+    """SGD as in PyTorch: weight decay is added to the gradient, before momentum and rate."""
+    return optax.chain(
+        optax.add_decayed_weights(weight_decay, None if decay_all else _is_kernel),
+        optax.sgd(schedule, momentum, nesterov=nesterov),
+    )
+
+
+def muon(
+    schedule: optax.Schedule, momentum: float, rest: optax.GradientTransformation
+) -> optax.GradientTransformation:
+    """Muon (Jordan et al., 2024) for the kernels of the stages' convolutions.
+
+    Args:
+        schedule: learning rate of the kernels.
+        momentum: of the kernels.
+        rest: optimizer of all other parameters.
+    """
+    kernels = optax.chain(
+        scale_by_muon(
+            beta=momentum,
+            weight_dimension_numbers=lambda grads: jax.tree.map(lambda _: HWIO, grads),
+        ),
+        optax.scale_by_learning_rate(schedule),
+        fix_norms(),
+    )
+    return optax.partition({"muon": kernels, "sgd": rest}, _muon_or_sgd)
+
+
+HWIO = MuonDimensionNumbers((0, 1, 2), 3)
+
+
+def fix_norms() -> optax.GradientTransformation:
+    """Steps from kernels that are rescaled to a norm of sqrt(output channels).
+
+    BatchNorm follows every kernel, so the kernel's norm has no effect on the net, only on the
+    angle that a step of a given length turns it by; `p + update` becomes
+    `p * sqrt(channels) / |p| + update`.
+    """
+
+    def update(updates: Any, params: Any = None) -> Any:
+        def rescale(u: jax.Array, p: jax.Array) -> jax.Array:
+            return u + p * (p.shape[-1] ** 0.5 / jnp.linalg.norm(p) - 1)
+
+        return jax.tree.map(rescale, updates, params)
+
+    return optax.stateless(update)
+
+
+def _muon_or_sgd(params: Any) -> Any:
+    """Which optimizer trains each parameter."""
+    return traverse_util.path_aware_map(
+        lambda path, _: (
+            "muon" if str(path[0]).startswith("stage") and path[-1] == "kernel" else "sgd"
+        ),
+        params,
+    )
+
+
+def _is_kernel(params: Any) -> Any:
+    """True for kernels, False for biases and BatchNorm's parameters."""
+    return traverse_util.path_aware_map(lambda path, _: path[-1] == "kernel", params)
