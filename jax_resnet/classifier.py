@@ -1,4 +1,4 @@
-"""`Classifier`: what a finished run is, from uint8 images to logits, and its one file."""
+"""`Classifier`: a trained net from uint8 images to logits, and its file format."""
 
 import hashlib
 import json
@@ -18,20 +18,20 @@ from jax_resnet.files import replace_file
 from jax_resnet.model import ResNet
 
 FORMAT = "jax_resnet.Classifier/1"
-CLASSIFIER_FILE = "classifier.safetensors"  # in a run's folder
+CLASSIFIER_FILE = "classifier.safetensors"  # in the folder of a finished run
 
 
 class Classifier(struct.PyTreeNode):
-    """A trained net with everything that its use needs; a frozen pytree.
+    """A trained net with its normalisation and class names; a frozen pytree.
 
     Attributes:
         variables: `{"params": ..., "batch_stats": ...}` of `model`.
-        mean: float32, broadcasts against NHWC images scaled to [0, 1]: `(channels,)` or, one a
-            pixel, `(height, width, channels)`.
-        std: like `mean`.
-        model: the net; it takes `(images / 255 - mean) / std`.
-        class_names: a name for each logit.
-        image_size: height and width, in pixels, of the images that it was trained on.
+        mean: float32, of images scaled to [0, 1]: `(channels,)`, or `(height, width, channels)`
+            where it differs by pixel.
+        std: standard deviation, like `mean`.
+        model: the net; its input is `(images / 255 - mean) / std`.
+        class_names: the class of each logit.
+        image_size: height and width, in pixels, of the images in training.
     """
 
     variables: Any
@@ -43,30 +43,33 @@ class Classifier(struct.PyTreeNode):
 
     @property
     def channels(self) -> int:
-        """Of the images."""
+        """Number of channels of the images."""
         return self.variables["params"]["stem_conv"]["kernel"].shape[2]
 
     def __call__(
-        self, images: UInt8[Array, "n height width channels"], precision: str = "float32"
+        self,
+        images: UInt8[Array | np.ndarray, "n height width channels"],
+        precision: str = "float32",
     ) -> Float[Array, "n classes"]:
         """Float32 logits of uint8 NHWC images.
 
         Args:
             images: pixels in [0, 255].
-            precision: of matrix products, as in `jax.default_matmul_precision`.
+            precision: of matrix products, a value of `jax.default_matmul_precision`.
 
         Raises:
             TypeError: if the images are not uint8.
+            UserError: if they are smaller than 4x4, or not NHWC.
         """
         if images.dtype != jnp.uint8:
-            raise TypeError(f"images are {images.dtype}, expected uint8 pixels in [0, 255]")
+            raise TypeError(f"`images` is {images.dtype}, expected uint8 pixels in [0, 255]")
         with jax.default_matmul_precision(precision):
             x = normalize(jnp.asarray(images), self.mean, self.std)
             logits: Any = self.model.apply(self.variables, x)
             return logits.astype(jnp.float32)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes one safetensors file; an existing one is replaced in one piece."""
+        """Writes a safetensors file; an existing one is replaced atomically."""
         arrays = {
             name: np.ascontiguousarray(array)
             for name, array in traverse_util.flatten_dict(self._tree(), sep="/").items()
@@ -82,10 +85,10 @@ class Classifier(struct.PyTreeNode):
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "Classifier":
-        """The classifier that `save` wrote.
+        """Reads the file that `save` wrote.
 
         Raises:
-            UserError: if there is no such file, it is not a classifier's, or it is damaged.
+            UserError: if the file does not exist, is of another format, or is damaged.
         """
         try:
             with safe_open(path, framework="numpy") as file:

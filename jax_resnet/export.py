@@ -1,4 +1,4 @@
-"""A `Classifier` as one file of StableHLO, which runs without this package."""
+"""A `Classifier` as StableHLO, which runs without this package."""
 
 import jax
 import jax.numpy as jnp
@@ -10,14 +10,18 @@ PLATFORMS = ("cpu", "cuda", "tpu")
 
 
 def export_classifier(classifier: Classifier, image_size: tuple[int, int] | None = None) -> bytes:
-    """The classifier, weights and all, as `jax.export` serialises it for CPU, GPU and TPU.
+    """The classifier and its weights, serialised by `jax.export` for CPU, GPU and TPU.
 
-    `jax.export.deserialize(bytearray(...)).call(images)` takes uint8 NHWC images, any number of
-    them at a time, of `image_size` (height and width, by default the training images') and the
-    net's channels; it gives float32 logits.
+    `jax.export.deserialize(bytearray(content)).call(images)` takes a batch of any size of uint8
+    NHWC images, and returns float32 logits.
+
+    Args:
+        classifier: what is exported.
+        image_size: height and width of the images, by default those in training.
 
     Raises:
-        ValueError: if the net can't take images of that size.
+        UserError: if the images are too small for the net.
+        TypeError: if `classifier.mean` is by pixel, and of another size.
     """
     (batch,) = export.symbolic_shape("batch")
     height, width = image_size or classifier.image_size

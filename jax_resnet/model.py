@@ -13,16 +13,29 @@ has no bias.
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, assert_never, get_args
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
+from typing_extensions import Doc
 
-Shortcut = Literal["zeropad", "conv1x1", "subsample"]
+from jax_resnet.errors import UserError
+
+ShortcutName = Literal["zeropad", "conv1x1", "subsample"]
+Shortcut = Annotated[
+    ShortcutName | None,
+    Doc(
+        "Past a block that strides: 2x2 max-pooling and zero channels at the end (zeropad), 1x1 "
+        "convolution and BatchNorm (conv1x1; the paper's option B), or every second pixel and zero "
+        "channels on both sides (subsample; option A). None is the plain net, without shortcuts."
+    ),
+]
+SHORTCUTS = (*get_args(ShortcutName), None)
 STAGE_CHANNELS = (16, 32, 64)
-SMALLEST_IMAGE = 4  # two strides by 2 leave one pixel of it
+MIN_IMAGE_SIZE = 4  # two strides by 2 leave one pixel
+PARTS = ("stem_conv", "stem_norm", "stage1", "stage2", "stage3", "head")  # names in the variables
 
 # He et al., "Delving Deep into Rectifiers" (2015), in its fan-out form; not truncated.
 he_normal = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
@@ -38,51 +51,42 @@ def max_pool_2x2(x: Array) -> Array:
     return x.reshape(n, (height + 1) // 2, 2, (width + 1) // 2, 2, channels).max(axis=(2, 4))
 
 
-def pad_channels(x: Array, before: int, after: int) -> Array:
-    """Zero channels before and after those of `x`, `(..., C)`."""
-    return jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(before, after)])
-
-
 class Block(nn.Module):
-    """Two 3x3 convolutions, and the shortcut past them (He et al., figure 2 and equation 2).
-
-    Where the block strides, `shortcut` says how its input is made to fit its output:
-
-    - `"zeropad"`: 2x2 max-pooling, zero channels at the end;
-    - `"conv1x1"`: a 1x1 convolution and BatchNorm (option B of the paper);
-    - `"subsample"`: every second pixel, zero channels on both sides (option A of the paper);
-    - `None`: no shortcut at all, in any block: the plain net.
-    """
+    """Two 3x3 convolutions, and the shortcut past them (He et al., figure 2 and equation 2)."""
 
     channels: int
     stride: int
-    shortcut: Shortcut | None
+    shortcut: Shortcut
     conv: Callable[..., Any]
     norm: Callable[..., Any]
 
     @nn.compact
     def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n h2 w2 c2"]:
-        strides = (self.stride, self.stride)
-        y = self.conv(self.channels, (3, 3), strides, name="conv1")(x)
+        stride = (self.stride, self.stride)
+        y = self.conv(self.channels, (3, 3), stride, name="conv1")(x)
         y = nn.relu(self.norm(name="norm1")(y))
         y = self.conv(self.channels, (3, 3), name="conv2")(y)
         y = self.norm(name="norm2")(y)
         if self.shortcut is None:
             return nn.relu(y)
         if self.stride > 1:
-            missing = self.channels - x.shape[-1]
-            if self.shortcut == "zeropad":
-                x = pad_channels(max_pool_2x2(x), 0, missing)
-            elif self.shortcut == "subsample":
-                x = pad_channels(x[:, ::2, ::2], missing // 2, missing - missing // 2)
-            else:
-                x = self.conv(self.channels, (1, 1), strides, padding=0, name="shortcut_conv")(x)
-                x = self.norm(name="shortcut_norm")(x)
+            unpadded, missing = [(0, 0)] * 3, self.channels - x.shape[-1]
+            match self.shortcut:
+                case "zeropad":
+                    x = jnp.pad(max_pool_2x2(x), [*unpadded, (0, missing)])
+                case "conv1x1":
+                    x = self.conv(self.channels, (1, 1), stride, padding=0, name="shortcut_conv")(x)
+                    x = self.norm(name="shortcut_norm")(x)
+                case "subsample":
+                    before, after = missing // 2, missing - missing // 2
+                    x = jnp.pad(x[:, ::2, ::2], [*unpadded, (before, after)])
+                case _:
+                    assert_never(self.shortcut)
         return nn.relu(y + x)
 
 
 class Stage(nn.Module):
-    """`blocks` blocks, the first of which strides."""
+    """A sequence of `blocks` blocks; the first one has the stage's stride."""
 
     blocks: int
     channels: int
@@ -103,25 +107,26 @@ class ResNet(nn.Module):
     Attributes:
         depth: number of layers with weights, shortcuts not counted: 8, 14, 20, 26, 32, ...
         num_classes: number of logits.
-        shortcut: see `Block`; `None` is the plain net.
-        dtype: of the computation; pooling, head and logits are in float32 where it is narrower.
-        param_dtype: of the parameters.
-        conv_general_dilated: the convolution, called as `jax.lax.conv_general_dilated` is.
+        shortcut: see `Shortcut`; `None` is the plain net.
+        dtype: dtype of the computation; pooling, head and logits use at least float32.
+        param_dtype: dtype of the parameters.
+        conv_general_dilated: the convolution, with the signature of `jax.lax.conv_general_dilated`.
+
+    Raises:
+        UserError: for another depth or shortcut.
     """
 
     depth: int = 20
     num_classes: int = 10
-    shortcut: Shortcut | None = "zeropad"
+    shortcut: Shortcut = "zeropad"
     dtype: Any = jnp.float32
     param_dtype: Any = jnp.float32
     conv_general_dilated: Callable[..., Array] = jax.lax.conv_general_dilated
 
     def __post_init__(self) -> None:
         check_depth(self.depth)
-        if self.shortcut is not None and self.shortcut not in get_args(Shortcut):
-            raise ValueError(
-                f"shortcut is {self.shortcut!r}, expected one of {get_args(Shortcut)} or None"
-            )
+        if self.shortcut not in SHORTCUTS:
+            raise UserError(f"`shortcut` is {self.shortcut!r}, expected one of {SHORTCUTS}")
         super().__post_init__()
 
     @nn.compact
@@ -131,17 +136,17 @@ class ResNet(nn.Module):
         """Logits of normalised images.
 
         Args:
-            images: NHWC, height and width at least 4.
-            train: normalise by the batch's own statistics, and update `batch_stats`, which
-                `apply` must then be told are mutable.
+            images: float, NHWC, height and width at least 4.
+            train: normalise by the statistics of the batch, and update `batch_stats`; `apply` then
+                needs `mutable=["batch_stats"]`.
 
         Raises:
-            ValueError: if the images are smaller than 4x4, or not NHWC.
+            UserError: if the images are smaller than 4x4, or not NHWC.
         """
-        if images.ndim != 4 or min(images.shape[1:3]) < SMALLEST_IMAGE:
-            raise ValueError(
+        if images.ndim != 4 or min(images.shape[1:3]) < MIN_IMAGE_SIZE:
+            raise UserError(
                 f"images have shape {images.shape}, expected NHWC of at least "
-                f"{SMALLEST_IMAGE}x{SMALLEST_IMAGE} pixels"
+                f"{MIN_IMAGE_SIZE}x{MIN_IMAGE_SIZE} pixels"
             )
         dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         conv: Callable[..., Any] = partial(
@@ -165,30 +170,40 @@ class ResNet(nn.Module):
             x = Stage(blocks, channels, stride, block, name=f"stage{i + 1}")(x)
         wide = jnp.promote_types(self.dtype, jnp.float32)
         x = x.mean(axis=(1, 2), dtype=wide)
-        uniform = uniform_within(x.shape[-1] ** -0.5)
+        bound = x.shape[-1] ** -0.5  # PyTorch's initialisation of a dense layer
+        uniform = partial(jax.random.uniform, minval=-bound, maxval=bound)
         head = partial(nn.Dense, dtype=wide, param_dtype=self.param_dtype)
         return head(self.num_classes, kernel_init=uniform, bias_init=uniform, name="head")(x)
 
 
-def uniform_within(bound: float) -> Callable[..., Array]:
-    """An initialiser, uniform in [-bound, bound); PyTorch's for a dense layer at 1/sqrt(fan-in)."""
-
-    def init(key: Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:
-        return jax.random.uniform(key, shape, dtype, -bound, bound)
-
-    return init
-
-
 def check_depth(depth: int) -> None:
-    """Raises a `ValueError` that names the nearest depths, unless `depth` is 6n + 2, n >= 1."""
-    if depth < 8 or (depth - 2) % 6:
-        below = max(8, depth - (depth - 2) % 6)
-        near = "8" if depth < 8 else f"{below} or {below + 6}"
-        raise ValueError(f"depth is {depth}, expected 6n + 2 with n >= 1: {near}, say")
+    """Raises a `UserError` that names the nearest depths, unless `depth` is 6n + 2, n >= 1."""
+    n, rest = divmod(depth - 2, 6)
+    if n < 1 or rest:
+        near = f"{6 * n + 2} or {6 * n + 8}" if n >= 1 else "8"
+        raise UserError(f"`depth` is {depth}, expected 6n + 2 with n >= 1, such as {near}")
 
 
-resnet20 = partial(ResNet, depth=20)
-resnet32 = partial(ResNet, depth=32)
-resnet44 = partial(ResNet, depth=44)
-resnet56 = partial(ResNet, depth=56)
-resnet110 = partial(ResNet, depth=110)
+def resnet20(*, num_classes: int = 10, shortcut: "Shortcut" = "zeropad", **fields: Any) -> ResNet:
+    """`ResNet` of depth 20, 3 blocks a stage: 0.27 million parameters. `fields` as in `ResNet`."""
+    return ResNet(20, num_classes, shortcut, **fields)
+
+
+def resnet32(*, num_classes: int = 10, shortcut: "Shortcut" = "zeropad", **fields: Any) -> ResNet:
+    """`ResNet` of depth 32, 5 blocks a stage: 0.46 million parameters. `fields` as in `ResNet`."""
+    return ResNet(32, num_classes, shortcut, **fields)
+
+
+def resnet44(*, num_classes: int = 10, shortcut: "Shortcut" = "zeropad", **fields: Any) -> ResNet:
+    """`ResNet` of depth 44, 7 blocks a stage: 0.66 million parameters. `fields` as in `ResNet`."""
+    return ResNet(44, num_classes, shortcut, **fields)
+
+
+def resnet56(*, num_classes: int = 10, shortcut: "Shortcut" = "zeropad", **fields: Any) -> ResNet:
+    """`ResNet` of depth 56, 9 blocks a stage: 0.85 million parameters. `fields` as in `ResNet`."""
+    return ResNet(56, num_classes, shortcut, **fields)
+
+
+def resnet110(*, num_classes: int = 10, shortcut: "Shortcut" = "zeropad", **fields: Any) -> ResNet:
+    """`ResNet` of depth 110, 18 blocks a stage: 1.7 million parameters. `fields` as in `ResNet`."""
+    return ResNet(110, num_classes, shortcut, **fields)

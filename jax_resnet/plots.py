@@ -1,10 +1,10 @@
-"""Pictures as PNG files: the curves of a run, images with their predictions."""
+"""Figures as PNG files: the curves of a run, and images with captions."""
 
 import io
+import itertools
 import math
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,20 +17,31 @@ MAX_IMAGES = 400
 
 
 def draw_curves(
-    records: Sequence[dict[str, Any]], path: Path, title: str, drops: Sequence[int] = ()
+    records: Sequence[dict[str, Any]],
+    path: str | os.PathLike[str],
+    title: str,
 ) -> None:
-    """Loss and accuracy over the steps; `drops` of the learning rate are marked."""
-    from matplotlib.figure import Figure  # no pyplot: it wants a display, and keeps every figure
+    """Writes a PNG of loss and accuracy over the steps; a line where the learning rate drops.
+
+    Args:
+        records: one for each evaluation: `step`, and `train_loss`, `train_accuracy`,
+            `validation_loss`, `validation_accuracy`, `learning_rate` where they are known.
+        path: of the file.
+        title: above the plots.
+    """
+    from matplotlib.figure import Figure  # not pyplot, which keeps every figure
 
     figure = Figure(figsize=(10, 4), layout="constrained")
     figure.suptitle(title, parse_math=False)
     steps = [record["step"] for record in records]
+    rates = [record.get("learning_rate", 0.0) for record in records]
+    tenth = [new < 0.2 * old and new > 0.05 * old for old, new in itertools.pairwise(rates)]
     for axes, quantity in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
         for split, colour in (("train", "tab:blue"), ("validation", "tab:orange")):
             values = [record.get(f"{split}_{quantity}") for record in records]
             if None not in values:
                 axes.plot(steps, values, color=colour, label=split)
-        for drop in drops:
+        for drop in itertools.compress(steps, tenth):
             axes.axvline(drop, color="0.7", linestyle=":", zorder=0)
         axes.set_xlabel("step")
         axes.set_ylabel(quantity)
@@ -39,18 +50,18 @@ def draw_curves(
     write_figure(figure, path)
 
 
-def write_figure(figure: Any, path: Path) -> None:
-    """A PNG of a matplotlib `Figure`, in one piece."""
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png", dpi=120)
-    replace_file(path, picture.getvalue())
+def write_figure(figure: Any, path: str | os.PathLike[str]) -> None:
+    """Writes a matplotlib `Figure` as a PNG, atomically."""
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=120)
+    replace_file(path, content.getvalue())
 
 
 def draw_grid(
     images: UInt8[np.ndarray, "n h w c"], captions: Sequence[str], path: str | os.PathLike[str]
 ) -> None:
     """Writes a PNG of images, a caption above each, in rows of up to `MAX_COLUMNS`."""
-    from matplotlib.figure import Figure  # no pyplot: it wants a display, and keeps every figure
+    from matplotlib.figure import Figure
 
     columns = min(len(images), MAX_COLUMNS)
     rows = math.ceil(len(images) / columns)
@@ -63,4 +74,4 @@ def draw_grid(
             image.squeeze(-1) if image.shape[-1] == 1 else image, cmap="gray", vmin=0, vmax=255
         )
         axes.set_title(caption, fontsize=8, parse_math=False)
-    figure.savefig(path, format="png", dpi=120)
+    write_figure(figure, path)

@@ -6,9 +6,10 @@ from jaxtyping import Float, UInt8
 
 from jax_resnet.classifier import Classifier
 from jax_resnet.errors import UserError
-from jax_resnet.model import SMALLEST_IMAGE
+from jax_resnet.model import MIN_IMAGE_SIZE
 
 BATCH_SIZE = 100
+MAX_IMAGE_SIZE = 4096
 
 
 @jax.jit
@@ -22,9 +23,9 @@ def predict(
     """Float32 probabilities of the classes; each row sums to 1.
 
     Args:
-        classifier: what predicts.
-        images: uint8 NHWC; any number of them, none included.
-        batch_size: images at a time; the last batch is filled up, so all share one program.
+        classifier: the net.
+        images: uint8 NHWC; any number of them, including 0.
+        batch_size: images at a time; the last batch is padded, so that all use one program.
     """
     batch_size = min(batch_size, max(1, len(images)))
     missing = -len(images) % batch_size
@@ -38,20 +39,25 @@ def predict(
 def input_shape(
     classifier: Classifier, image_size: tuple[int, int] | None = None
 ) -> tuple[int, int, int]:
-    """Height, width and channels of the images that a classifier takes.
+    """Height, width and channels of the images for a classifier.
 
-    A mean by pixel says the size; where it is by channel, any size will do, and `image_size` or
-    else that of the training images is taken.
+    Args:
+        classifier: the net. A mean by pixel determines the size; with a mean by channel, images
+            may have any size.
+        image_size: height and width, by default those of the images in training.
 
     Raises:
-        UserError: if `image_size` is not what the classifier's mean says, or is too small.
+        UserError: if `image_size` differs from that of the mean, or is out of range.
     """
-    own = classifier.mean.shape[:2] if classifier.mean.ndim == 3 else None
-    height, width = image_size or own or classifier.image_size
-    if own and (height, width) != own:
+    fixed = classifier.mean.shape[:2] if classifier.mean.ndim == 3 else None
+    height, width = image_size or fixed or classifier.image_size
+    if fixed and (height, width) != fixed:
         raise UserError(
-            f"--image-size is {height} {width}, expected {own[0]} {own[1]}, the model's"
+            f"`image_size` is {height} {width}, expected {fixed[0]} {fixed[1]} as in the "
+            "classifier's mean"
         )
-    if not all(SMALLEST_IMAGE <= side <= 4096 for side in (height, width)):
-        raise UserError(f"--image-size is {height} {width}, expected {SMALLEST_IMAGE} to 4096 each")
+    if not all(MIN_IMAGE_SIZE <= side <= MAX_IMAGE_SIZE for side in (height, width)):
+        raise UserError(
+            f"`image_size` is {height} {width}, expected {MIN_IMAGE_SIZE} to {MAX_IMAGE_SIZE} each"
+        )
     return height, width, classifier.channels

@@ -1,6 +1,6 @@
-"""Trained nets: those that come with the package, and any other by what people call it.
+"""Trained nets: those in the package, in a run's folder, or in a Classifier file.
 
-`docs/models.md` has a card for each shipped net.
+`docs/models.md` describes each net in the package.
 """
 
 import os
@@ -18,12 +18,12 @@ def pretrained() -> tuple[str, ...]: ...
 @overload
 def pretrained(name: str) -> Classifier: ...
 def pretrained(name: str | None = None) -> Classifier | tuple[str, ...]:
-    """A trained `Classifier` of CIFAR-10's ten classes, or without a name, the names there are.
+    """A `Classifier` trained on CIFAR-10, or, without an argument, the names of all of them.
 
-    It takes uint8 images, (N, 32, 32, 3), and returns float32 logits, (N, 10).
+    It takes uint8 images, `(N, 32, 32, 3)`, and returns float32 logits, `(N, 10)`.
 
     Raises:
-        UserError: for another name; its message lists those there are.
+        UserError: for an unknown name; the message lists the known ones.
     """
     if name is None:
         return names()
@@ -31,23 +31,23 @@ def pretrained(name: str | None = None) -> Classifier | tuple[str, ...]:
 
 
 def names() -> tuple[str, ...]:
-    """The shipped models, in alphabetical order."""
+    """The names of the nets in the package, in alphabetical order."""
     return tuple(sorted(path.stem for path in WEIGHTS.glob("*.safetensors")))
 
 
 def shipped_file(name: str) -> Path:
-    """The file of a shipped model.
+    """The Classifier file of a net in the package.
 
     Raises:
-        UserError: for another name.
+        UserError: for an unknown name.
     """
     if name not in names():
-        raise UserError(f"no pretrained model {name!r}, expected one of {', '.join(names())}")
+        raise UserError(f"`name` is {name!r}, expected one of {', '.join(names())}")
     return WEIGHTS / f"{name}.safetensors"
 
 
 def find_classifier(model: str | os.PathLike[str]) -> Path:
-    """The Classifier file that `model` means: itself, the one in a run's folder, or a shipped one.
+    """The Classifier file of `model`: a run's folder, a Classifier file, or a name in `names()`.
 
     Raises:
         UserError: if there is no such file, or the run has not finished.
@@ -56,7 +56,7 @@ def find_classifier(model: str | os.PathLike[str]) -> Path:
     if path.is_dir():
         if not (path / CLASSIFIER_FILE).is_file():
             raise UserError(
-                f"{path} holds no {CLASSIFIER_FILE}, expected the folder of a finished run"
+                f"{path} contains no {CLASSIFIER_FILE}, expected the folder of a finished run"
             )
         return path / CLASSIFIER_FILE
     if path.is_file():
@@ -64,15 +64,15 @@ def find_classifier(model: str | os.PathLike[str]) -> Path:
     if str(model) in names():
         return shipped_file(str(model))
     raise UserError(
-        f"{path} is not there, expected a run's folder, a Classifier file, "
+        f"{path} does not exist, expected a run's folder, a Classifier file, "
         f"or one of {', '.join(names())}"
     )
 
 
 def load_classifier(model: str | os.PathLike[str]) -> Classifier:
-    """The classifier of a run's folder, of a Classifier file, or of a shipped name.
+    """The classifier of a run's folder, of a Classifier file, or of a name in `names()`.
 
     Raises:
-        UserError: as `find_classifier` and `Classifier.load` do.
+        UserError: from `find_classifier` and `Classifier.load`.
     """
     return Classifier.load(find_classifier(model))

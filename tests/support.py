@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from jax_resnet import Classifier
+from jax_resnet.training import train as training
+from jax_resnet.training.config import load_dataset
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = ROOT / "scripts"
@@ -39,3 +41,8 @@ def assert_same_run(one, other):
     ours, theirs = (Classifier.load(folder / "classifier.safetensors") for folder in (one, other))
     images = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 1), np.uint8)
     np.testing.assert_array_equal(ours(images), theirs(images))
+
+
+def train(config, **how):
+    """Trains on the data set that `config` names."""
+    return training.train(config, load_dataset(config), **how)

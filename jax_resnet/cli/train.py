@@ -11,7 +11,7 @@ from typing import Any
 from jax_resnet.cli.flags import parse
 from jax_resnet.cpu.allocator import keep_memory
 from jax_resnet.errors import UserError
-from jax_resnet.training.config import Config
+from jax_resnet.training.config import Config, load_dataset
 from jax_resnet.training.config_file import read_config
 from jax_resnet.training.recipes import RECIPES
 
@@ -54,14 +54,19 @@ def command(arguments: Sequence[str]) -> None:
     keep_memory()
     config = parse_config(arguments)
     from jax_resnet.run.distributed import ProcessLost, is_first, join
-    from jax_resnet.run.signals import Interrupted
-    from jax_resnet.training.loop import train
+    from jax_resnet.run.signals import Interrupted, raise_signals
+    from jax_resnet.training.train import train
     from jax_resnet.training.seeds import each_seed, train_seeds
 
     settings = config.hyper_parameters()
     join(config.coordinator, config.num_processes, config.process_id, settings)
     try:
-        result = train_seeds(config) if config.seeds > 1 else train(config)
+        if config.seeds > 1:
+            result = train_seeds(config)
+        else:
+            with raise_signals():
+                dataset = load_dataset(config)
+            result = train(config, dataset)
     except Interrupted as stop:
         if is_first():
             folders = [run.folder for run in each_seed(config)]

@@ -3,7 +3,7 @@
 XLA computes the filter gradient as a convolution in which batch and channels trade places: it
 first copies x and dy into transposed layouts, which on CPUs costs more than the arithmetic. Here
 it is one matrix product instead. With stride (s, t), padding (p, q) above and to the left, and
-everything outside of x zero, the gradient of
+x zero outside of the image, the gradient of
 
     y[n, h, w, o] = sum_{i, j, c} x[n, s h + i - p, t w + j - q, c] k[i, j, c, o]
 
@@ -16,11 +16,11 @@ is, once its sum over output rows h is written as a sum over *input* rows r = s 
 
 so the kernel's columns are unfolded from x and its rows from dy. For a 3x3 kernel this writes 3
 copies of each instead of im2col's 9 of x, and the product, [3C, NHW] by [NHW, 3O], is closer to
-square, which matrix multiplication likes. A stride s > 1 makes a share 1 - 1/s of its terms zero:
-a ResNet has few such layers.
+square, which is faster. With a stride s > 1, a share 1 - 1/s of its terms is zero; a ResNet has
+few such layers.
 
-X and Y are made for a block of images at a time, so that they never leave the cache; the blocks'
-products are added up in float32 or better.
+X and Y are computed for a block of images at a time, so that they stay in the cache; the blocks'
+products are summed in float32 or better.
 """
 
 from collections.abc import Callable, Sequence
@@ -31,7 +31,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-_BLOCK_BYTES = 3 << 20  # of X and Y together: a few MiB fit the caches, and amortise the dispatch
+_BLOCK_BYTES = 3 << 20  # of X and Y together; fits the caches, and amortises the dispatch
 
 _Pair = tuple[int, int]
 
@@ -55,12 +55,13 @@ def conv_general_dilated(
     """`jax.lax.conv_general_dilated`, with the filter gradient above where it applies.
 
     It applies to NHWC images [N, H, W, C] and HWIO kernels [I, J, C, O], real, ungrouped and
-    undilated, in a program lowered for CPU; everything else is `jax.lax`'s. Forward-mode
-    differentiation is given up. Pass it to `flax.linen.Conv(conv_general_dilated=...)`.
+    undilated, in a program lowered for CPU; everything else uses the gradient of `jax.lax`.
+    Forward-mode differentiation is not supported. Pass it to
+    `flax.linen.Conv(conv_general_dilated=...)`.
 
     Where `jit` shards the batch over a mesh, `shards` (bound with `functools.partial`) is the
-    number of parts: each then sums its own blocks, and devices speak once per layer instead of
-    once per block. Inside `shard_map` the batch is local and `shards` stays 1.
+    number of shards: each then sums its blocks, and devices communicate once a layer instead of
+    once a block. Inside `shard_map` the batch is local, and `shards` stays 1.
     """
     how: tuple[Any, ...] = (lhs_dilation, rhs_dilation, dimension_numbers, feature_group_count)
     how += (batch_group_count, precision, preferred_element_type)
@@ -110,7 +111,7 @@ def _sum_over_blocks(
 ) -> Array:
     """Sum `gradient` of blocks of images of x [N, H, W, C] and dy [N, H', W', O]: [I, J, C, O].
 
-    `channels` is how many X and Y have together.
+    `channels` is the number of channels of X and Y together.
     """
     shards = shards if x.shape[0] % shards == 0 else 1
     x, dy = (a.reshape(shards, -1, *a.shape[1:]) for a in (x, dy))

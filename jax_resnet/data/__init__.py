@@ -1,18 +1,28 @@
-"""`load(name)` gives a data set in memory, verified; one file here for every source."""
+"""`load(dataset)` gives a data set in memory, verified; each source has a module here."""
 
 import os
 from collections.abc import Sequence
+from typing import Annotated, Any, Literal, assert_never, get_args
+
+from typing_extensions import Doc
 
 from jax_resnet.data.dataset import Dataset, Split, split_validation, statistics
 from jax_resnet.errors import UserError
 
-__all__ = ["DATASETS", "Dataset", "Split", "load", "split_validation", "statistics"]
+__all__ = ["Dataset", "DatasetName", "Split", "load", "split_validation", "statistics"]
 
-DATASETS = ("cifar10", "cifar100", "digits", "folder")
+_Name = Literal["cifar10", "cifar100", "digits", "folder"]
+DatasetName = Annotated[
+    _Name,
+    Doc(
+        "Images to train on: CIFAR, downloaded where it is absent; scikit-learn's digits, which "
+        "need no download; or a folder of image files."
+    ),
+]
 
 
 def load(
-    name: str,
+    dataset: DatasetName,
     data_dir: str | os.PathLike[str] | None = None,
     *,
     mirror: str | None = None,
@@ -20,42 +30,50 @@ def load(
     channels: int | None = None,
     split_proportions: Sequence[float] | None = None,
 ) -> Dataset:
-    """Loads a data set; its validation split is the source's own, often empty.
+    """Loads a data set; its validation split is the source's, often empty.
 
     Args:
-        name: one of `DATASETS`.
-        data_dir: for CIFAR, where TFDS keeps its data sets (by default TFDS's own place), or what
-            holds the original binary version; for "folder", the images. "digits" needs none.
-        mirror: for CIFAR, the http(s) URL to download the original archive from, should the data
-            not be in `data_dir`; one that ends in "/" is the folder that the archive lies in.
+        dataset: "cifar10", "cifar100", "digits" or "folder".
+        data_dir: for CIFAR, the folder of TFDS's data sets (by default `$TFDS_DATA_DIR` or
+            `~/tensorflow_datasets`), or the original binary version; for "folder", the images.
+        mirror: for CIFAR, the http(s) URL to download the original archive from if the data is
+            not in `data_dir`; a URL that ends in "/" is that of the archive's folder.
         image_size: for "folder", `(height, width)` that every image is resized to, in pixels.
         channels: for "folder", 1 for gray or 3 for RGB.
         split_proportions: for "folder" without `train` and `test` folders, the shares of the
             training, validation and test images; they sum to 1. By default 0.8, 0.1, 0.1.
 
     Raises:
-        UserError: if the data cannot be had, is not what it should be, or an option does not suit.
+        UserError: for data that is absent, truncated or altered, or an argument that does not fit.
     """
-    if name not in DATASETS:
-        raise UserError(f"--dataset {name}: expected one of {', '.join(DATASETS)}")
-    is_cifar = name.startswith("cifar")
-    for flag, value, suits in (
-        ("--mirror", mirror, is_cifar),
-        ("--image-size", image_size, name == "folder"),
-        ("--channels", channels, name == "folder"),
-        ("--split-proportions", split_proportions, name == "folder"),
-    ):
-        if value is not None and not suits:
-            only = "cifar10 and cifar100" if flag == "--mirror" else "folder"
-            raise UserError(f"{flag} {value}: not for --dataset {name}, only for {only}")
-    if is_cifar:
-        from jax_resnet.data.cifar.load import load_cifar
+    if dataset not in get_args(_Name):
+        raise UserError(f"`dataset` is {dataset}, expected one of {', '.join(get_args(_Name))}")
+    folder_options = {
+        "image_size": image_size,
+        "channels": channels,
+        "split_proportions": split_proportions,
+    }
+    match dataset:
+        case "cifar10" | "cifar100":
+            from jax_resnet.data.cifar.load import load_cifar
 
-        return load_cifar(name, data_dir, mirror)
-    if name == "folder":
-        from jax_resnet.data.folder import load_folder
+            _refuse(dataset, folder_options)
+            return load_cifar(dataset, data_dir, mirror)
+        case "digits":
+            from jax_resnet.data.digits import load_digits
 
-        return load_folder(data_dir, image_size, channels, split_proportions)
-    from jax_resnet.data.digits import load_digits
+            _refuse(dataset, {"mirror": mirror} | folder_options)
+            return load_digits()
+        case "folder":
+            from jax_resnet.data.folder import load_folder
 
-    return load_digits()
+            _refuse(dataset, {"mirror": mirror})
+            return load_folder(data_dir, image_size, channels, split_proportions)
+        case _:
+            assert_never(dataset)
+
+
+def _refuse(dataset: str, options: dict[str, Any]) -> None:
+    for name, value in options.items():
+        if value is not None:
+            raise UserError(f"`{name}` is {value}, expected none with `dataset` {dataset}")

@@ -1,15 +1,25 @@
-"""What every source of images gives, and how a validation split is taken from it."""
+"""What every source of images gives, its validation split, and its statistics."""
 
 import dataclasses
+from typing import Annotated, Literal, assert_never
 
 import numpy as np
+from typing_extensions import Doc
 
 from jax_resnet.errors import UserError
+
+Normalization = Annotated[
+    Literal["channel", "pixel"],
+    Doc(
+        "What images are normalized by: the mean and the standard deviation of each channel, or "
+        "the mean of each pixel alone, over the training images."
+    ),
+]
 
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """Images and their labels, in one fixed order.
+    """Images and their labels, in one fixed order; other types and shapes raise a `UserError`.
 
     Attributes:
         images: uint8, `(count, height, width, channels)`.
@@ -21,13 +31,14 @@ class Split:
 
     def __post_init__(self) -> None:
         if self.images.dtype != np.uint8 or self.images.ndim != 4:
-            raise ValueError(
-                f"images must be uint8 NHWC, got {self.images.dtype} {self.images.shape}"
+            raise UserError(
+                f"`images` has type {self.images.dtype} and shape {self.images.shape}, expected "
+                "uint8 and (count, height, width, channels)"
             )
         if self.labels.dtype != np.int32 or self.labels.shape != self.images.shape[:1]:
-            raise ValueError(
-                f"labels must be int32 of shape {self.images.shape[:1]}, "
-                f"got {self.labels.dtype} {self.labels.shape}"
+            raise UserError(
+                f"`labels` has type {self.labels.dtype} and shape {self.labels.shape}, expected "
+                f"int32 and {self.images.shape[:1]}"
             )
 
     def __len__(self) -> int:
@@ -36,13 +47,13 @@ class Split:
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-    """A data set in memory.
+    """A data set in memory; labels outside `[0, num_classes)` raise a `UserError`.
 
     Attributes:
-        name: as in `--dataset`.
+        name: a `DatasetName`, or any other name.
         train: the training images.
-        validation: the source's own validation images; empty where it has none,
-            and then `split_validation` takes some from `train`.
+        validation: the source's validation images; empty where it has none, and then
+            `split_validation` takes some from `train`.
         test: the test images; never used to choose anything.
         class_names: a name for each label.
         flippable: whether a mirrored image is still of its class (digits are not).
@@ -59,9 +70,9 @@ class Dataset:
         for name in ("train", "validation", "test"):
             labels = getattr(self, name).labels
             if len(labels) and not 0 <= labels.min() <= labels.max() < self.num_classes:
-                raise ValueError(
-                    f"{self.name}: {name} labels lie in [{labels.min()}, {labels.max()}], "
-                    f"expected [0, {self.num_classes - 1}]"
+                raise UserError(
+                    f"`{name}` has labels from {labels.min()} to {labels.max()}, expected "
+                    f"from 0 to {self.num_classes - 1}"
                 )
 
     @property
@@ -79,34 +90,33 @@ class Dataset:
         return height, width, channels
 
 
-def split_validation(dataset: Dataset, fraction: float, seed: int) -> Dataset:
-    """Moves `round(fraction * len(train))` training images, drawn by `seed`, into validation.
+def split_validation(dataset: Dataset, val_fraction: float, seed: int) -> Dataset:
+    """Moves `round(val_fraction * len(train))` random training images into validation.
 
-    A data set with a validation split of its own keeps it, and its training images, unchanged.
-    The images that stay in `train` keep their order; so do those that move.
+    A data set that has validation images is returned unchanged. The images that stay in `train`
+    keep their order; so do those that move.
 
     Args:
         dataset: as loaded.
-        fraction: of the training images, in [0, 1); 0 leaves validation empty.
+        val_fraction: of the training images, in [0, 1); 0 leaves validation empty.
         seed: non-negative; the same seed draws the same images.
 
     Raises:
         UserError: for a fraction outside [0, 1), or one that leaves a split without images.
     """
-    if not 0 <= fraction < 1:
-        raise UserError(f"--val-fraction {fraction}: expected a number from 0 to below 1")
-    if fraction == 0 or len(dataset.validation):
+    if not 0 <= val_fraction < 1:
+        raise UserError(f"`val_fraction` is {val_fraction}, expected a number from 0 to below 1")
+    if val_fraction == 0 or len(dataset.validation):
         return dataset
-    total = len(dataset.train)
-    count = round(fraction * total)
+    train, total = dataset.train, len(dataset.train)
+    count = round(val_fraction * total)
     if not 0 < count < total:
         raise UserError(
-            f"--val-fraction {fraction} of {total} training images is {count}: "
-            f"expected from 1 to {total - 1} images, or the fraction 0"
+            f"`val_fraction` is {val_fraction}, {count} of {total} training images: expected "
+            f"from 1 to {total - 1} images, or the fraction 0"
         )
     moved = np.zeros(total, dtype=bool)
     moved[np.random.default_rng(seed).permutation(total)[:count]] = True
-    train = dataset.train
     return dataclasses.replace(
         dataset,
         train=Split(train.images[~moved], train.labels[~moved]),
@@ -114,13 +124,26 @@ def split_validation(dataset: Dataset, fraction: float, seed: int) -> Dataset:
     )
 
 
-def statistics(images: np.ndarray, kind: str) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and deviation of uint8 NHWC images scaled to [0, 1]: by channel, or the mean by pixel
-    and no deviation (paper, 4.2)."""
-    counts = [np.bincount(images[..., c].ravel(), minlength=256) for c in range(images.shape[-1])]
-    levels, total = np.arange(256) / 255, images[..., 0].size
-    mean = np.array([count @ levels for count in counts]) / total
-    std = np.sqrt(np.array([count @ levels**2 for count in counts]) / total - mean**2)
-    if kind == "pixel":
-        return images.mean(axis=0, dtype=np.float64) / 255, np.ones_like(std)
-    return mean, np.maximum(std, 1e-3)
+def statistics(images: np.ndarray, normalization: Normalization) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of images scaled to [0, 1].
+
+    Args:
+        images: uint8, `(count, height, width, channels)`.
+        normalization: "channel" for both of each channel; "pixel" for the mean of each pixel and
+            a deviation of 1 (He et al., section 4.2).
+
+    Returns:
+        float64 mean, `(channels,)` or `(height, width, channels)`, and std, `(channels,)`.
+    """
+    channels = images.shape[-1]
+    match normalization:
+        case "channel":
+            counts = [np.bincount(images[..., c].ravel(), minlength=256) for c in range(channels)]
+            levels, total = np.arange(256) / 255, images[..., 0].size
+            mean = np.array([count @ levels for count in counts]) / total
+            square = np.array([count @ levels**2 for count in counts]) / total
+            return mean, np.maximum(np.sqrt(square - mean**2), 1e-3)
+        case "pixel":
+            return images.mean(axis=0, dtype=np.float64) / 255, np.ones(channels)
+        case _:
+            assert_never(normalization)

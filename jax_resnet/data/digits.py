@@ -11,17 +11,17 @@ _TEST_COUNT = 360
 def load_digits() -> Dataset:
     """1,797 grayscale images of 8x8: 1,437 for training, 360 for testing, always the same ones.
 
-    Brightness comes as 0..16 and is scaled to 0..255. A mirrored digit is no digit, so the set is
-    not flippable. Source: E. Alpaydin and C. Kaynak, "Optical Recognition of Handwritten Digits"
-    (its test part), as scikit-learn ships it.
+    Brightness is 0 to 16 in the source, and scaled to 0 to 255. Mirrored digits are not digits, so
+    the data set is not flippable. Source: E. Alpaydin and C. Kaynak, "Optical Recognition of
+    Handwritten Digits" (its test part), as in scikit-learn.
     """
     from sklearn.datasets import load_digits as load
 
     digits = load()
     images = np.rint(digits.images * (255 / 16)).astype(np.uint8)[..., None]
     labels = digits.target.astype(np.int32)
-    order = np.random.default_rng(_SPLIT_SEED).permutation(len(labels))
-    test, train = order[:_TEST_COUNT], order[_TEST_COUNT:]
+    permutation = np.random.default_rng(_SPLIT_SEED).permutation(len(labels))
+    test, train = permutation[:_TEST_COUNT], permutation[_TEST_COUNT:]
     return Dataset(
         name="digits",
         train=Split(images[train], labels[train]),

@@ -1,4 +1,4 @@
-"""A folder of images as a data set: one subfolder a class."""
+"""A folder of images as a data set: one subfolder for each class."""
 
 import os
 from collections.abc import Sequence
@@ -24,29 +24,25 @@ def load_folder(
     channels: int | None,
     split_proportions: Sequence[float] | None = None,
 ) -> Dataset:
-    """Loads a folder of images; `jax_resnet.data.images` says what becomes of each file.
+    """Loads a folder of images; `jax_resnet.data.images` describes how each file is decoded.
 
-    Either `data_dir` holds `train`, `test` and perhaps `val`, each with a subfolder a class, the
-    same ones; or it holds the classes' subfolders itself. Then each class is shuffled and divided
-    by `split_proportions`, always in the same way. Every file is decoded, and all bad ones are
-    listed at once. A mirrored image counts as one of its class.
+    Either `data_dir` holds `train`, `test` and optionally `val`, each with the same subfolders,
+    one for each class; or it holds these subfolders directly. Then each class is shuffled and
+    divided by `split_proportions`, always in the same way. Every file is decoded, and all bad ones
+    are listed at once. The data set is flippable: a mirrored image is of the same class.
 
-    Args:
-        data_dir: the folder.
-        image_size: `(height, width)` of the result in pixels.
-        channels: 1 for gray, 3 for RGB.
-        split_proportions: shares of the training, validation and test images, summing to 1; by
-            default 0.8, 0.1, 0.1.
+    Arguments are those of `jax_resnet.data.load`.
 
     Raises:
-        UserError: for an option that does not suit, a folder laid out otherwise, or bad files.
+        UserError: for an argument that does not fit, another layout of the folder, or bad files.
     """
     root, (height, width) = _check_options(data_dir, image_size, channels)
     assert channels is not None
     if (root / "train").is_dir() or (root / "test").is_dir():
         if split_proportions is not None:
             raise UserError(
-                f"--split-proportions: {root} is split already, into train and test folders"
+                f"`split_proportions` is {_join(split_proportions)}, expected none: {root} is "
+                "already split into train and test folders"
             )
         files = _read_splits(root)
     else:
@@ -71,77 +67,79 @@ def _check_options(
     channels: int | None,
 ) -> tuple[Path, tuple[int, int]]:
     if data_dir is None:
-        raise UserError("--dataset folder needs --data-dir DIR, the folder of images")
+        raise UserError("`data_dir` is None, expected the folder of images")
     root = Path(data_dir).expanduser()
     if not root.is_dir():
-        raise UserError(f"--data-dir {root}: expected a folder of images, there is none")
+        raise UserError(f"`data_dir` is {root}, which is not a folder: expected one of images")
     if image_size is None or len(image_size) != 2 or min(image_size) < 1:
-        raise UserError(
-            f"--image-size {image_size}: --dataset folder needs a height and a width in pixels"
-        )
+        raise UserError(f"`image_size` is {image_size}, expected a height and a width in pixels")
     if channels not in (1, 3):
-        raise UserError(f"--channels {channels}: --dataset folder needs 1 (gray) or 3 (RGB)")
+        raise UserError(f"`channels` is {channels}, expected 1 (gray) or 3 (RGB)")
     return root, (image_size[0], image_size[1])
 
 
 def _read_splits(root: Path) -> dict[str, Files]:
     for split in ("train", "test"):
         if not (root / split).is_dir():
-            raise UserError(f"{root}: has no folder {split}; expected train, test and perhaps val")
+            raise UserError(f"{root} has no folder {split}: expected train, test and perhaps val")
     beside = [path.name for path in sorted(root.iterdir()) if path.is_dir()]
     if odd := [name for name in beside if name not in _SPLITS and name[0] != "."]:
         raise UserError(
-            f"{root}: {', '.join(odd)} beside train and test; expected train, test and perhaps val"
+            f"{root} has {', '.join(odd)} beside train and test: expected only val beside them"
         )
     files = {split: _list_classes(root / split) for split in _SPLITS if (root / split).is_dir()}
     for split, classes in files.items():
         if odd := sorted(classes.keys() ^ files["train"].keys()):
             raise UserError(
-                f"{root}: the classes of train and {split} differ in {', '.join(odd)}; "
-                "expected the same folders in each"
+                f"{root}: the classes of train and {split} differ in {', '.join(odd)}, "
+                "expected the same folders in both"
             )
     files.setdefault("val", {name: [] for name in files["train"]})
     return files
 
 
 def _list_classes(folder: Path) -> Files:
-    """The files of every class folder, sorted by name, so that no file system's order shows."""
+    """The files of every class folder, sorted by name: file systems list them in any order."""
     classes: Files = {}
     for entry in sorted(folder.iterdir()):
         if entry.name.startswith(".") or not entry.is_dir():
             continue
         classes[entry.name] = list_files(entry)
     if len(classes) < 2:
-        raise UserError(f"{folder}: {len(classes)} class folders, expected one for each class")
+        raise UserError(f"{folder} has {len(classes)} subfolders, expected one for each class")
     if empty := [name for name, paths in classes.items() if not paths]:
-        raise UserError(f"{folder}: no images in {', '.join(empty)}; expected some of each class")
+        raise UserError(f"{folder} has no images in {', '.join(empty)}")
     return classes
 
 
 def _divide(root: Path, classes: Files, proportions: Sequence[float]) -> dict[str, Files]:
-    """Deals every class out by the proportions."""
+    """Divides every class by the proportions."""
     shares = np.asarray(proportions, dtype=float)
     if shares.shape != (3,) or not np.all(shares >= 0) or abs(shares.sum() - 1) > 1e-6:
         raise UserError(
-            f"--split-proportions {' '.join(map(str, proportions))}: expected three shares "
-            "(train, validation, test) of at least 0 that sum to 1"
+            f"`split_proportions` is {_join(proportions)}, expected three shares (training, "
+            "validation, test) of at least 0 that sum to 1"
         )
     files: dict[str, Files] = {split: {} for split in _SPLITS}
     for index, (name, paths) in enumerate(classes.items()):
-        order = np.random.default_rng([_SPLIT_SEED, index]).permutation(len(paths))
+        permutation = np.random.default_rng([_SPLIT_SEED, index]).permutation(len(paths))
         # Rounded after 9 digits, so that 0.8 + 0.1 of 15 is 13.5 on every machine.
         ends = np.floor(np.round(np.cumsum(shares) * len(paths), 9) + 0.5).astype(int)
         for split, start, end in zip(_SPLITS, (0, *ends), ends, strict=False):
-            files[split][name] = [paths[i] for i in sorted(order[start:end])]
+            files[split][name] = [paths[i] for i in sorted(permutation[start:end])]
         if not files["train"][name]:
             raise UserError(
-                f"{root / name}: {len(paths)} images are too few for --split-proportions "
-                f"{' '.join(map(str, proportions))}: none is left for training"
+                f"`split_proportions` is {_join(proportions)}, which leaves none of the "
+                f"{len(paths)} images in {root / name} for training"
             )
     for split, share in zip(_SPLITS, shares, strict=True):
         if share > 0 and not any(files[split].values()):
             raise UserError(
-                f"{root}: too few images for --split-proportions "
-                f"{' '.join(map(str, proportions))}: none is left for {split}"
+                f"`split_proportions` is {_join(proportions)}, which leaves none of the images in "
+                f"{root} for {split}"
             )
     return files
+
+
+def _join(proportions: Sequence[float]) -> str:
+    return " ".join(map(str, proportions))

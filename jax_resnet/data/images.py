@@ -1,17 +1,17 @@
-"""Image files of any kind, as arrays of one size; a bad one is refused by name.
+"""Image files of any kind, as arrays of one size; bad ones are refused by name.
 
 The rules, for every file:
 
 - The content decides the format, not the suffix: PNG, JPEG, GIF, BMP, WebP, TIFF or PPM.
-- EXIF rotation is obeyed. Colour profiles are not applied.
-- Transparency (RGBA, gray with alpha, a palette with a clear colour) is laid over white.
-- Palettes, 1-bit images and CMYK become the colours that they stand for.
+- EXIF rotation is applied, colour profiles are not.
+- Transparency (RGBA, gray with alpha, a palette with a transparent colour) is laid over white.
+- Palettes, 1-bit images and CMYK are converted to the colours that they encode.
 - 16-bit gray is scaled to 8 bits; 16-bit colour loses its lower bytes.
-- Any size is stretched to the size asked for (bilinear, antialiased), whatever its aspect.
-- Of a phone's multi-picture JPEG (MPO) the first picture counts. Other files with several frames
-  or pages are refused, since nothing says which one is meant.
+- Every image is resized (bilinear, antialiased), without regard to its aspect ratio.
+- Of a multi-picture JPEG (MPO, from phones) the first picture is read. Other files with several
+  frames or pages are refused, because nothing says which one is meant.
 - Empty, truncated or unreadable files, floating-point or 32-bit gray, and images of more than
-  `MAX_PIXELS` pixels, are refused; size is judged by the header, before anything is decoded.
+  `MAX_PIXELS` pixels are refused; the size is read from the header, before decoding.
 """
 
 import concurrent.futures
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
 
 MAX_PIXELS = 2**26
 _FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF", "PPM")
-# What file managers leave behind.
+# Written by file managers.
 _LITTER = ("Thumbs.db", "desktop.ini")
 
 
 def list_files(folder: Path) -> list[Path]:
-    """What lies in a folder, sorted by name, but for hidden files and file managers' litter."""
+    """What is in a folder, sorted by name, except hidden files and those of file managers."""
     return sorted(
         path
         for path in folder.iterdir()
@@ -63,7 +63,7 @@ def decode_image(
         return _decode(Path(path), height, width, channels)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
-    # A broken file can make a decoder raise nearly anything; whatever it is, the file is bad.
+    # A damaged file can make a decoder raise nearly anything.
     except Exception as error:
         reason = str(error) or type(error).__name__
         raise UserError(f"{path}: cannot be read as an image: {reason}") from None
@@ -72,7 +72,7 @@ def decode_image(
 def decode_images(
     paths: Sequence[str | os.PathLike[str]], height: int, width: int, channels: int
 ) -> np.ndarray:
-    """Reads many image files, in threads.
+    """Reads image files, in threads.
 
     Returns:
         uint8 `(len(paths), height, width, channels)`, in the order of `paths`.

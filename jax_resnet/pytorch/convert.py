@@ -1,4 +1,4 @@
-"""`Classifier` files from files of PyTorch state dicts, and back."""
+"""Files of PyTorch state dicts to `Classifier` files, and back."""
 
 import os
 from pathlib import Path
@@ -12,14 +12,12 @@ from jax_resnet.files import new_file
 from jax_resnet.model import Shortcut
 from jax_resnet.pretrained import load_classifier, names
 from jax_resnet.pytorch.files import read_state_dict, write_state_dict
-from jax_resnet.pytorch.names import FAMILIES
+from jax_resnet.pytorch.names import FAMILIES, FamilyName
 from jax_resnet.pytorch.weights import from_torch, to_torch
-
-FamilyName = Literal["article", "akamaster"]
 
 
 def is_classifier(source: str | os.PathLike[str]) -> bool:
-    """Whether `source` is a run's folder, a Classifier file, or the name of a shipped one."""
+    """Whether `source` is a folder, a Classifier file, or the name of a pretrained net."""
     if Path(source).is_dir() or (not Path(source).exists() and str(source) in names()):
         return True
     try:
@@ -33,15 +31,17 @@ def convert_from_torch(
     source: str | os.PathLike[str],
     out: str | os.PathLike[str],
     *,
-    shortcut: Shortcut | Literal["auto"] | None = "auto",
+    shortcut: Shortcut | Literal["auto"] = "auto",
     mean: tuple[float, ...] | None = None,
     std: tuple[float, ...] | None = None,
     class_names: tuple[str, ...] | None = None,
 ) -> str:
-    """Writes the Classifier file of a PyTorch state dict; returns what it was taken for.
+    """Writes the Classifier file of a PyTorch state dict; returns a line that describes it.
+
+    The arguments are those of `from_torch`.
 
     Raises:
-        UserError: as `read_state_dict`, `from_torch` and `new_file` do.
+        UserError: from `read_state_dict`, `from_torch` and `new_file`.
     """
     state = read_state_dict(source)
     try:
@@ -55,7 +55,7 @@ def convert_from_torch(
 
     def constants(name: Literal["mean", "std"], given: tuple[float, ...] | None) -> str:
         values = " ".join(f"{value:g}" for value in getattr(classifier, name).tolist())
-        return f"{values} ({family.name}'s own)" if given is None else f"{values} (as given)"
+        return f"{values} ({family.name}'s)" if given is None else f"{values} (as given)"
 
     model = classifier.model
     return (
@@ -70,30 +70,31 @@ def convert_to_torch(
     out: str | os.PathLike[str],
     family: FamilyName | None = None,
 ) -> str:
-    """Writes the state dict of a classifier; returns what was written.
+    """Writes the state dict of a classifier; returns a line that describes it.
 
-    By default the names are those of the family that computes the classifier's shortcut.
+    The names are those of `family`, by default the first that computes the classifier's shortcut.
 
     Raises:
-        UserError: as `load_classifier` and `write_state_dict` do, and for a family whose model
-            has other shortcuts: the weights would load into it, and give other results.
+        UserError: from `load_classifier` and `write_state_dict`; and if the family does not
+            compute the shortcut: the weights would load, and give other results.
     """
     classifier = load_classifier(source)
     shortcut = classifier.model.shortcut
-    computing = [
-        each.name
-        for each in FAMILIES
-        if shortcut in (each.shortcut, "conv1x1") or (shortcut is None and each.name == "article")
-    ]
-    name = family or computing[0]
-    if name not in computing:
+    able = [name for name, each in FAMILIES.items() if shortcut in each.shortcuts]
+    if not able:
         raise UserError(
-            f"--family {name} has no model with shortcut {shortcut or 'none'}, "
-            f"expected {' or '.join(computing)}"
+            f"{source} has shortcut {shortcut}, expected one that a PyTorch family computes: "
+            f"none of {', '.join(FAMILIES)} does"
+        )
+    name = family or able[0]
+    if name not in able:
+        raise UserError(
+            f"`family` is {name}, which has no net with shortcut {shortcut or 'none'}: "
+            f"expected {' or '.join(able)}"
         )
     write_state_dict(to_torch(classifier.variables, classifier.model, name), out)
     net = f"{name} ResNet-{classifier.model.depth}, shortcut {shortcut or 'none'}"
     mean, std = classifier.mean.tolist(), classifier.std.tolist()
     if classifier.mean.ndim > 1:
-        return f"{out}: {net}; normalise its inputs as {source} says, pixel by pixel"
+        return f"{out}: {net}; normalise its inputs as in {source}, pixel by pixel"
     return f"{out}: {net}; normalise its inputs by mean {mean}, std {std}"

@@ -1,4 +1,4 @@
-"""Files of PyTorch state dicts, read and written as NumPy arrays by name."""
+"""Files of PyTorch state dicts, as NumPy arrays by name."""
 
 import os
 from collections.abc import Mapping
@@ -15,12 +15,12 @@ SUFFIXES = (".npz", ".safetensors", *TORCH_SUFFIXES)
 
 
 def read_state_dict(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
-    """Arrays by name from `.npz`, `.safetensors`, or, where PyTorch is installed, `.pt`, `.th`.
+    """Reads arrays by name from `.npz`, `.safetensors`, or, with PyTorch, `.pt`, `.pth`, `.th`.
 
-    Nobody's pickle is opened: `.npz` without objects, PyTorch's files with `weights_only`.
+    No pickled object is loaded: `.npz` is read without objects, PyTorch's with `weights_only`.
 
     Raises:
-        UserError: naming the file, if it can't be read or holds something else.
+        UserError: naming the file, if it can't be read or is no state dict.
     """
     suffix = _suffix(path)
     try:
@@ -34,15 +34,15 @@ def read_state_dict(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
         return _read_torch(path)
     except UserError:
         raise
-    except Exception as error:  # each library has its own; what matters is the file's name
+    except Exception as error:  # each library raises others
         raise UserError(f"{path} can't be read: {error}") from error
 
 
 def write_state_dict(state: Mapping[str, np.ndarray], path: str | os.PathLike[str]) -> None:
-    """Writes arrays by name, in the format that the suffix says; the same ones as are read.
+    """Writes arrays by name, in the format of the suffix: one of `SUFFIXES`.
 
     Raises:
-        UserError: if `path` is there already, can't be written, or is of no such format.
+        UserError: if `path` exists, can't be written, or has another suffix.
     """
     suffix = _suffix(path)
     if suffix in TORCH_SUFFIXES:
@@ -74,8 +74,8 @@ def _import_torch(path: str | os.PathLike[str]):  # type: ignore[no-untyped-def]
         import torch
     except ImportError as error:
         raise UserError(
-            f"{path} is of PyTorch's own format, which needs PyTorch: install it, "
-            "or use .safetensors or .npz, which both sides read and write"
+            f"{path} needs PyTorch for its format: install PyTorch, or use .safetensors or "
+            ".npz, which need none"
         ) from error
     return torch
 
@@ -86,7 +86,7 @@ def _read_torch(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     state = content.get("state_dict", content)
     for name, value in state.items():
         if not isinstance(value, torch.Tensor):
-            raise UserError(f"{path} holds {name!r}, no tensor: expected a state dict")
+            raise UserError(f"{path} has {name!r}, which is no tensor: expected a state dict")
     return {
         name: (tensor.float() if tensor.is_floating_point() else tensor).numpy()
         for name, tensor in state.items()

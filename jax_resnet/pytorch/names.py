@@ -1,21 +1,24 @@
-"""What PyTorch implementations call the tensors of these nets, in two families of names.
+"""The names of the tensors of these nets in two families of PyTorch implementations.
 
-The article's (`conv2x.0.conv1.0.weight`, `fc.weight`), and those of the well-known akamaster's
-pytorch_resnet_cifar10 (`layer1.0.conv1.weight`, `linear.weight`).
+The article's has names such as `conv2x.0.conv1.0.weight` and `fc.weight`; akamaster's, from the
+repository pytorch_resnet_cifar10, such as `layer1.0.conv1.weight` and `linear.weight`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from jax_resnet.errors import UserError
 from jax_resnet.model import STAGE_CHANNELS, ResNet, Shortcut
+
+FamilyName = Literal["article", "akamaster"]
 
 
 @dataclass(frozen=True)
 class Family:
-    """How one PyTorch implementation names its layers; `{s}` is a stage, `{b}` a block from 0."""
+    """The names of one implementation's layers, with stage `{s}`, block `{b}` and layer `{k}`."""
 
-    name: str
+    name: FamilyName
     stem_conv: str
     stem_norm: str
     first_stage: int
@@ -24,12 +27,12 @@ class Family:
     shortcut_conv: str
     shortcut_norm: str
     head: str
-    shortcut: Shortcut  # what it does without weights
-    mean: tuple[float, float, float]  # of its inputs, per RGB channel scaled to [0, 1]
+    shortcuts: tuple[Shortcut, ...]  # that its nets compute; the first is that without weights
+    mean: tuple[float, float, float]  # of its inputs, by RGB channel scaled to [0, 1]
     std: tuple[float, float, float]
 
 
-FAMILIES = (
+_FAMILIES = (
     Family(
         name="article",
         stem_conv="conv1.0",
@@ -40,7 +43,7 @@ FAMILIES = (
         shortcut_conv="conv{s}x.{b}.conv1x1.0",
         shortcut_norm="conv{s}x.{b}.conv1x1.1",
         head="fc",
-        shortcut="zeropad",
+        shortcuts=("zeropad", "conv1x1", None),
         mean=(0.4914, 0.4822, 0.4465),
         std=(0.2023, 0.1994, 0.2010),
     ),
@@ -54,14 +57,15 @@ FAMILIES = (
         shortcut_conv="layer{s}.{b}.shortcut.0",
         shortcut_norm="layer{s}.{b}.shortcut.1",
         head="linear",
-        shortcut="subsample",
+        shortcuts=("subsample", "conv1x1"),
         mean=(0.485, 0.456, 0.406),  # ImageNet's, as that implementation was trained
         std=(0.229, 0.224, 0.225),
     ),
 )
+FAMILIES = {family.name: family for family in _FAMILIES}
 
-# For each kind of layer: PyTorch's name, the Flax collection and name, and the order of the
-# PyTorch axes in Flax's array (OIHW to HWIO, and (out, in) to (in, out)).
+# For each kind of layer: PyTorch's name, Flax's collection and name, and PyTorch's axes in the
+# order of Flax's array (OIHW to HWIO, and (out, in) to (in, out)).
 Kind = Literal["conv", "norm", "dense"]
 TENSORS: dict[Kind, tuple[tuple[str, str, str, tuple[int, ...]], ...]] = {
     "conv": (("weight", "params", "kernel", (2, 3, 1, 0)),),
@@ -79,7 +83,7 @@ TENSORS: dict[Kind, tuple[tuple[str, str, str, tuple[int, ...]], ...]] = {
 
 
 def layers(family: Family, model: ResNet) -> Iterator[tuple[str, tuple[str, ...], Kind]]:
-    """PyTorch's prefix, Flax's path and the kind of every layer of `model`."""
+    """PyTorch's prefix, Flax's path and the kind of each layer of `model`."""
     yield family.stem_conv, ("stem_conv",), "conv"
     yield family.stem_norm, ("stem_norm",), "norm"
     for stage in range(len(STAGE_CHANNELS)):
@@ -96,9 +100,21 @@ def layers(family: Family, model: ResNet) -> Iterator[tuple[str, tuple[str, ...]
 
 
 def tensors(
-    family: Family, model: ResNet
-) -> Iterator[tuple[str, tuple[str, ...], tuple[int, ...]]]:
-    """PyTorch's name, Flax's path in the variables and the order of axes, for every tensor."""
-    for prefix, path, kind in layers(family, model):
-        for torch_name, collection, name, axes in TENSORS[kind]:
-            yield f"{prefix}.{torch_name}", (collection, *path, name), axes
+    family: Family, model: ResNet, paths: Iterable[tuple[str, ...]]
+) -> dict[str, tuple[tuple[str, ...], tuple[int, ...]]]:
+    """By PyTorch's names, the path in Flax's variables and the order of the axes of each tensor.
+
+    Raises:
+        UserError: if one of `paths`, which are those of all variables, has no PyTorch name.
+    """
+    found = {
+        f"{prefix}.{torch_name}": ((collection, *path, name), axes)
+        for prefix, path, kind in layers(family, model)
+        for torch_name, collection, name, axes in TENSORS[kind]
+    }
+    if nameless := set(paths) - {path for path, _ in found.values()}:
+        raise UserError(
+            f"{family.name} has no names for variables of shortcut {model.shortcut or 'none'}: "
+            f"{', '.join(sorted('/'.join(path) for path in nameless))}"
+        )
+    return found

@@ -1,4 +1,4 @@
-"""PyTorch state dicts to `Classifier`s and back; a family of names is recognised by its keys."""
+"""PyTorch state dicts to `Classifier`s and back."""
 
 import re
 from collections.abc import Mapping
@@ -10,37 +10,37 @@ import numpy as np
 from flax import traverse_util
 
 from jax_resnet.classifier import Classifier
+from jax_resnet.data.cifar import CIFAR10_CLASSES
 from jax_resnet.errors import UserError
 from jax_resnet.model import ResNet, Shortcut
-from jax_resnet.pytorch.names import FAMILIES, Family, tensors
+from jax_resnet.pytorch.names import FAMILIES, Family, FamilyName, tensors
 
-CIFAR10_CLASSES = (
-    "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
-)  # fmt: skip
-
-PREFIX = "module."  # what torch.nn.DataParallel puts before every name
+PREFIX = "module."  # torch.nn.DataParallel puts it before every name
 
 
 def from_torch(
     state_dict: Mapping[str, np.ndarray],
     *,
-    shortcut: Shortcut | Literal["auto"] | None = "auto",
+    shortcut: Shortcut | Literal["auto"] = "auto",
     mean: tuple[float, ...] | None = None,
     std: tuple[float, ...] | None = None,
     class_names: tuple[str, ...] | None = None,
 ) -> tuple[Classifier, Family]:
-    """A `Classifier` with a PyTorch model's weights, and the family that it was recognised as.
+    """A `Classifier` with the weights of a PyTorch net, and the family of the weights' names.
 
     Args:
         state_dict: float arrays by PyTorch's names, with or without `module.` before each.
-        shortcut: `"auto"` reads it from the names. What has no weights can't be read: the
-            article's plain net has the keys of its zeropad net, so `None` must be said.
-        mean, std: of the inputs, by channel; the family's own by default.
-        class_names: CIFAR-10's by default where there are ten classes, else "0", "1", ...
+        shortcut: by default read from the names. A shortcut without weights leaves no names:
+            those of the article's plain net are those of its zeropad net, so the plain net
+            needs `None` here.
+        mean: of the inputs scaled to [0, 1], one number a channel; by default the family's.
+        std: standard deviation, like `mean`.
+        class_names: by default CIFAR-10's for ten classes, else "0", "1", ...
 
     Raises:
-        UserError: naming every key that is missing, extra, misshapen or not finite; or if
-            `mean`, `std` or `class_names` don't suit the net.
+        UserError: if the names are of no family; if arrays are missing, extra, of a wrong shape
+            or dtype, or not finite (the message lists them all); or if `mean`, `std` or
+            `class_names` don't fit the net.
     """
     state = {name: np.asarray(array) for name, array in without_prefix(state_dict).items()}
     state = {k: v for k, v in state.items() if not k.endswith("num_batches_tracked")}
@@ -53,8 +53,8 @@ def from_torch(
         class_names = CIFAR10_CLASSES if model.num_classes == 10 else numbers
     if len(class_names) != model.num_classes:
         raise UserError(
-            f"--class-names has {len(class_names)} names, expected {model.num_classes}: "
-            "one for each of the net's classes"
+            f"`class_names` has {len(class_names)} names, expected {model.num_classes}: "
+            "one for each class of the net"
         )
     classifier = Classifier(
         variables=variables,
@@ -69,11 +69,11 @@ def from_torch(
 def _transpose(
     state: Mapping[str, np.ndarray], family: Family, model: ResNet, channels: int
 ) -> dict[str, Any]:
-    """Flax's variables from PyTorch's arrays, which must be those of `model` and no others."""
+    """Flax's variables from PyTorch's arrays, which must be exactly those of `model`."""
     shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 8, 8, channels)))
     expected = traverse_util.flatten_dict(shapes)
     left, variables, faults = dict(state), {}, []
-    for name, path, axes in tensors(family, model):
+    for name, (path, axes) in tensors(family, model, expected).items():
         if name not in left:
             faults.append(f"missing: {name}")
             continue
@@ -94,21 +94,21 @@ def _transpose(
     return traverse_util.unflatten_dict(variables)
 
 
-def to_torch(variables: Any, model: ResNet, family: str = "article") -> dict[str, np.ndarray]:
+def to_torch(
+    variables: Mapping[str, Any], model: ResNet, family: FamilyName = "article"
+) -> dict[str, np.ndarray]:
     """The PyTorch state dict of a model, by the names of `family`; loads with `strict=True`.
 
-    PyTorch counts a BatchNorm's batches, to no effect on its results; it is 0 here.
+    PyTorch counts the batches of a BatchNorm, without effect on its results; the count is 0 here.
 
     Raises:
-        ValueError: for an unknown family.
+        UserError: for an unknown family, or if it has no name for one of the variables.
     """
-    known = {each.name: each for each in FAMILIES}
-    if family not in known:
-        raise ValueError(f"family is {family!r}, expected one of {tuple(known)}")
-    chosen = known[family]
+    if family not in FAMILIES:
+        raise UserError(f"`family` is {family!r}, expected one of {tuple(FAMILIES)}")
     arrays = traverse_util.flatten_dict(dict(variables))
     state: dict[str, np.ndarray] = {}
-    for name, path, axes in tensors(chosen, model):
+    for name, (path, axes) in tensors(FAMILIES[family], model, arrays).items():
         inverse = np.argsort(axes)
         state[name] = np.ascontiguousarray(np.asarray(arrays[path]).transpose(inverse))
         if name.endswith("running_var"):
@@ -118,31 +118,37 @@ def to_torch(variables: Any, model: ResNet, family: str = "article") -> dict[str
 
 
 def without_prefix(state_dict: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The same arrays, `module.` taken off if every name begins with it."""
+    """The same arrays, without `module.` if every name begins with it."""
     if not all(name.startswith(PREFIX) for name in state_dict):
         return dict(state_dict)
     return {name.removeprefix(PREFIX): array for name, array in state_dict.items()}
 
 
 def recognise(state: Mapping[str, np.ndarray]) -> Family:
-    """The family whose stem and head are among the keys."""
-    for family in FAMILIES:
+    """The family that has names for the stem and the head among the keys.
+
+    Raises:
+        UserError: if none has.
+    """
+    for family in FAMILIES.values():
         if f"{family.stem_conv}.weight" in state and f"{family.head}.weight" in state:
             return family
-    known = "; ".join(f"{f.name}: {f.stem_conv}.weight and {f.head}.weight" for f in FAMILIES)
+    known = "; ".join(
+        f"{name}: {f.stem_conv}.weight and {f.head}.weight" for name, f in FAMILIES.items()
+    )
     found = ", ".join(list(state)[:3]) or "nothing"
-    raise UserError(f"no known names of layers, expected those of {known}; found {found}, ...")
+    raise UserError(f"no known names of layers: expected those of {known}; found {found}, ...")
 
 
 def describe(
-    state: Mapping[str, np.ndarray], family: Family, shortcut: Shortcut | Literal["auto"] | None
+    state: Mapping[str, np.ndarray], family: Family, shortcut: Shortcut | Literal["auto"]
 ) -> ResNet:
-    """The net that the names and shapes speak of."""
+    """The net that the names and shapes describe."""
     pattern = family.conv.replace(".", r"\.").format(s=r"\d+", b=r"(\d+)", k="[12]")
     blocks = {match[1] for match in (re.match(pattern, name) for name in state) if match}
     has_conv1x1 = any(".conv1x1." in name or ".shortcut." in name for name in state)
     if shortcut == "auto":
-        shortcut = "conv1x1" if has_conv1x1 else family.shortcut
+        shortcut = "conv1x1" if has_conv1x1 else family.shortcuts[0]
     num_classes = _shape(state, f"{family.head}.weight", 2)[0]
     return ResNet(6 * max(len(blocks), 1) + 2, num_classes, shortcut)
 
@@ -154,14 +160,16 @@ def _shape(state: Mapping[str, np.ndarray], name: str, dimensions: int) -> tuple
     return shape
 
 
-def _per_channel(flag: str, values: tuple[float, ...], channels: int) -> jax.Array:
+def _per_channel(
+    argument: Literal["mean", "std"], values: tuple[float, ...], channels: int
+) -> jax.Array:
     if len(values) != channels:
         raise UserError(
-            f"--{flag} has {len(values)} values {tuple(values)}, expected {channels}: "
-            "one for each of the net's input channels"
+            f"`{argument}` has {len(values)} values {tuple(values)}, expected {channels}: "
+            "one for each input channel of the net"
         )
     array = np.asarray(values, np.float32)
-    if not np.isfinite(array).all() or (flag == "std" and (array <= 0).any()):
-        wanted = "finite numbers" + (" above 0" if flag == "std" else "")
-        raise UserError(f"--{flag} is {tuple(values)}, expected {wanted}")
+    if not np.isfinite(array).all() or (argument == "std" and (array <= 0).any()):
+        expected = "finite numbers" + (" above 0" if argument == "std" else "")
+        raise UserError(f"`{argument}` is {tuple(values)}, expected {expected}")
     return jnp.asarray(array)

@@ -3,7 +3,7 @@
 import json
 import os
 import sys
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -35,38 +35,51 @@ class Run:
         self.checkpoints = folder / "checkpoints"
 
     @contextmanager
-    def open(self, resume: bool) -> Iterator["OpenRun"]:
-        """The run, held by this process until the block ends; its folder is made if need be.
+    def open(
+        self, settings: dict[str, Any], environment: dict[str, Any], resume: bool
+    ) -> Iterator["OpenRun"]:
+        """A new run, or with `resume` an existing one, held by this process until the block ends.
+
+        Args:
+            settings: of a new run; they go into `config.json`.
+            environment: where a new run is made, and under "images" the counts of its data.
+            resume: continue the run if it exists.
 
         Raises:
-            UserError: if the run exists and is not to be resumed, if it is in use, or if files of
-                it are missing.
+            UserError: if the run exists and is not to be resumed, had other numbers of images, is
+                in use, or lacks files.
         """
         with ExitStack() as held:
 
-            def hold() -> None:
+            def begin() -> None:
                 with writing(self.folder):
                     self.folder.mkdir(parents=True, exist_ok=True)
                 held.enter_context(locked(self.folder))
-                self._refuse(resume)
+                if self.config_file.exists():
+                    self._refuse(resume)
+                    self.refuse_other_data(environment["images"])
+                    return
+                self._refuse_remains()
+                with writing(self.folder):
+                    write_json(self.config_file, settings | {"environment": environment})
 
-            first_decides(hold)
+            first_decides(begin)
             checkpoints = Checkpoints(self.checkpoints, self.folder / "damaged")
             yield OpenRun(self.folder, held.enter_context(closing(checkpoints)))
 
     def _refuse(self, resume: bool) -> None:
-        if self.config_file.exists():
-            if not resume:
-                raise UserError(
-                    f"{self.folder} holds a run already: add `resume` to continue it, "
-                    "or choose another `name`"
-                )
-            if self.result_file.exists() and not any(self.checkpoints.glob("[0-9]*")):
-                raise UserError(
-                    f"{self.folder} is finished, and no checkpoint is left to continue from: "
-                    "choose another `name`"
-                )
-            return
+        if not resume:
+            raise UserError(
+                f"{self.folder} holds a run already: add `resume` to continue it, "
+                "or choose another `name`"
+            )
+        if self.result_file.exists() and not any(self.checkpoints.glob("[0-9]*")):
+            raise UserError(
+                f"{self.folder} is finished, and no checkpoint is left to continue from: "
+                "choose another `name`"
+            )
+
+    def _refuse_remains(self) -> None:
         for path in (self.metrics_file, self.checkpoints):
             if path.exists():
                 raise UserError(
@@ -129,12 +142,6 @@ class OpenRun(Run):
 
         return first_decides(best)
 
-    def write(self, path: Path, value: Any) -> None:
-        """Writes a value to a JSON file."""
-        if is_first():
-            with writing(path):
-                write_json(path, value)
-
     def append(self, record: dict[str, Any]) -> None:
         """Adds a line to `metrics.jsonl`, on disk when this returns."""
         if is_first():
@@ -167,18 +174,18 @@ class OpenRun(Run):
         """The tree of a checkpoint; `tree` says its structure, shapes, dtypes and shardings."""
         return self._saved.restore(step, tree)
 
-    def draw_curves(self, title: str, drops: Sequence[int]) -> None:
-        """Draws `curves.png`; `drops` are the steps at which the learning rate drops."""
+    def draw_curves(self, title: str) -> None:
+        """Draws `curves.png`."""
         if is_first():
             with writing(self.curves_file):
-                draw_curves(self.records(), self.curves_file, title, drops)
+                draw_curves(self.records(), self.curves_file, title)
 
     def finish(self, classifier: Classifier, result: dict[str, Any]) -> None:
         """Writes the `Classifier`, then `result.json`."""
         if is_first():
             with writing(self.folder):
                 classifier.save(self.classifier_file)
-        self.write(self.result_file, result)
+                write_json(self.result_file, result)
 
     def _restore_lines(self, lines: bytes) -> None:
         if is_first():

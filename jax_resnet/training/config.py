@@ -86,9 +86,9 @@ class Config:
     muon_learning_rate: Rate = 0.05
     """Highest learning rate of Muon, under the same schedule."""
     schedule: Schedule = "step"
-    warmup_steps: CountOrNone = 0
-    """Steps at a tenth of the learning rate at the start, with the schedule `step` in nets of
-    depth 110 and more (paper, 4.2)."""
+    warmup_steps: CountOrNone | None = None
+    """Steps at a tenth of the learning rate at the start, with the schedule step. By default 400
+    for the recipe paper at depth 110 and more (paper, 4.2), else 0."""
     momentum: Fraction = 0.9
     """Momentum of SGD."""
     muon_momentum: Fraction = 0.6
@@ -140,6 +140,13 @@ class Config:
             object.__setattr__(self, "precision", "default")
 
     @property
+    def warmup(self) -> int:
+        """Steps of warm-up; `warmup_steps`, or what the recipe takes for the depth."""
+        if self.warmup_steps is None:
+            return 400 if self.recipe == "paper" and self.depth >= 110 else 0
+        return self.warmup_steps
+
+    @property
     def run_name(self) -> str:
         kind = "cnn" if self.model == "cnn" else f"resnet-{self.shortcut}"
         name = self.name or f"{kind}-{self.depth}-{self.dataset}-{self.recipe}"
@@ -186,6 +193,9 @@ def _check_together(config: Config) -> None:
     _require(config.steps <= most, "steps", config.steps, wanted)
     most = 2**32 - config.seed
     _require(config.seeds <= most, "seeds", config.seeds, f"at most {most}, as seeds end at 2**32")
+    warmup = config.warmup_steps
+    wanted = "0 with the `schedule` linear, which has no warm-up"
+    _require(not warmup or config.schedule == "step", "warmup_steps", warmup, wanted)
     count, index = config.num_processes, config.process_id
     if config.coordinator == "auto":
         _require(count is None, "num_processes", count, "None with the `coordinator` auto")

@@ -1,106 +1,23 @@
-"""The training loop: from a `Config` to a run's folder with its result."""
+"""The training loop: epoch after epoch, a line of metrics and a checkpoint after each."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import nullcontext
-from functools import partial
 from itertools import count
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from jax_resnet.classifier import Classifier
-from jax_resnet.data import Dataset
 from jax_resnet.errors import UserError
-from jax_resnet.model import ResNet
-from jax_resnet.run.distributed import name_runtime_errors, preempted
-from jax_resnet.run.environment import environment
-from jax_resnet.run.folder import OpenRun, Run
+from jax_resnet.run.distributed import preempted
+from jax_resnet.run.folder import OpenRun
 from jax_resnet.run.profiling import Profile
-from jax_resnet.run.progress import Progress, announce
-from jax_resnet.run.signals import SIGTERM, Interrupted, raise_signals, stop_signals
-from jax_resnet.training.config import Config, load_dataset
-from jax_resnet.training.config_file import refuse_changes
-from jax_resnet.training.evaluation import Padded, evaluate, to_device
-from jax_resnet.training.optimizer import drops
-from jax_resnet.training.programs import (
-    Programs,
-    device_data,
-    init_state,
-    make_mesh,
-    make_programs,
-    replicated,
-)
-from jax_resnet.training.recipes import learning_rate
+from jax_resnet.run.progress import Progress
+from jax_resnet.run.signals import SIGTERM, Interrupted, stop_signals
+from jax_resnet.training.config import Config
+from jax_resnet.training.programs import Programs
 from jax_resnet.training.step import Metrics, TrainState
-
-Classify = Callable[[TrainState], Classifier]
-
-
-def train(
-    config: Config,
-    dataset: Dataset | None = None,
-    devices: Sequence[jax.Device] | None = None,
-    signals: list[int] | None = None,
-) -> dict[str, Any]:
-    """Trains the run that `config` describes, or continues it; returns its result.
-
-    Args:
-        config: hyper-parameters, and where the run is kept.
-        dataset: by default the one that `config` names, loaded and split.
-        devices: to split each batch over; by default all, those of other processes too.
-        signals: the run stops when a signal's number is appended; by default SIGINT and SIGTERM
-            stop it, which takes Python's main thread.
-
-    Raises:
-        UserError: for what the caller can put right.
-        Interrupted: when stopped; the run is saved.
-        ProcessLost: if another process of the run has ended.
-    """
-    with raise_signals() if signals is None else nullcontext(), name_runtime_errors():
-        dataset = dataset or load_dataset(config)
-        check_counts(dataset.counts, config.batch_size)
-        mesh = make_mesh(devices)
-        programs = make_programs(config, len(dataset.train), dataset.flippable, mesh)
-        announce(config.run_name, dataset.name, dataset.counts, list(mesh.devices.flat))
-        with Run(config.folder).open(config.resume) as run:
-            begin(run, config, environment(mesh.devices.flat) | {"images": dataset.counts})
-            data = device_data(dataset.train, config.normalization, mesh)
-            put = partial(to_device, sharding=replicated(mesh))
-            validation = put(dataset.validation) if len(dataset.validation) else None
-            test = put(dataset.test)
-            shape, names = dataset.image_shape, dataset.class_names
-            net = ResNet(config.depth, len(names), config.shortcut)
-
-            def classify(state: TrainState) -> Classifier:
-                mean, std = data[2:]
-                return Classifier(state.variables, mean, std, net, names, shape[:2])
-
-            state = init_state(config, len(names), shape, mesh)
-            start = run.resume({"state": state, "totals": programs.zeros()})
-            state = fit(config, run, programs, data, start, classify, validation, signals)
-            return finish(config, run, {"state": state, "totals": programs.zeros()}, classify, test)
-
-
-def check_counts(counts: dict[str, int], batch_size: int) -> None:
-    """Raises a `UserError` if there are too few images to train with, or none to test with."""
-    if batch_size > counts["train"]:
-        raise UserError(
-            f"`batch_size` {batch_size} is larger than the data set, "
-            f"expected at most {counts['train']}, the number of training images"
-        )
-    if not counts["test"]:
-        raise UserError("the data set has no test images, expected at least one")
-
-
-def begin(run: OpenRun, config: Config, environment: dict[str, Any]) -> None:
-    """Writes `config.json`, or refuses one with other hyper-parameters or other data."""
-    if run.config_file.exists():
-        refuse_changes(config, run.config_file)
-        run.refuse_other_data(environment["images"])
-    else:
-        run.write(run.config_file, config.to_json() | {"environment": environment})
 
 
 def fit(
@@ -109,14 +26,13 @@ def fit(
     programs: Programs,
     data: tuple[jax.Array, ...],
     start: dict[str, Any],
-    classify: Classify,
-    validation: Padded | None,
+    schedule: Callable[[int], Any],
+    validate: Callable[[TrainState], dict[str, Any]],
     signals: list[int] | None = None,
 ) -> TrainState:
     """Trains from `start` until `config.steps`; a line and a checkpoint at every epoch's end."""
     state, totals = start["state"], start["totals"]
     step, dispatches = int(state.step), count()
-    schedule = learning_rate(config, config.learning_rate)
     label = f"seed {config.seed}  " if programs.mesh.size < jax.device_count() else ""
     with (
         Progress(config.steps, config.batch_size, step, label) as progress,
@@ -141,9 +57,8 @@ def fit(
                 record = summarize(totals, step, step * config.batch_size / len(data[1]))
                 record["learning_rate"] = float(schedule(step - 1))
                 record["images_per_second"] = round((step - first) * config.batch_size / seconds, 1)
-                if validation is not None:
-                    scores = evaluate(classify(state), validation)
-                    record |= {f"validation_{k}": scores[k] for k in ("loss", "accuracy")}
+                scores = validate(state)
+                record |= {f"validation_{k}": scores[k] for k in ("loss", "accuracy") if scores}
                 run.append(record)
                 totals = programs.zeros()
             run.save(step, {"state": state, "totals": totals})
@@ -210,21 +125,3 @@ def check_finite(
 @jax.jit
 def _all_finite(tree: Any) -> jax.Array:
     return jnp.all(jnp.stack([jnp.isfinite(x).all() for x in jax.tree.leaves(tree)]))
-
-
-def finish(
-    config: Config, run: OpenRun, tree: dict[str, Any], classify: Classify, test: Padded
-) -> dict[str, Any]:
-    """Draws the curves, evaluates the last and the best state on the test images, and saves the
-    one that is better on validation (the last where there is none) as the run's `Classifier`."""
-    run.draw_curves(config.run_name, drops(config.schedule, config.steps))
-    classifier = classify(tree["state"])
-    last = {"step": config.steps, "split": "test"} | evaluate(classifier, test)
-    result, best = {"last": last}, run.best
-    if best == config.steps:
-        result["best"] = last
-    elif best is not None:
-        classifier = classify(run.restore(best, tree)["state"])
-        result["best"] = {"step": best, "split": "test"} | evaluate(classifier, test)
-    run.finish(classifier, result)
-    return result

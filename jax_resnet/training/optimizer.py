@@ -30,25 +30,13 @@ def make_schedule(kind: Schedule, peak: float, steps: int, warmup_steps: int = 0
     """
     match kind:
         case "step":
-            schedule = optax.piecewise_constant_schedule(
-                peak, dict.fromkeys(drops(kind, steps), 0.1)
-            )
+            drops = {steps // 2: 0.1, 3 * steps // 4: 0.1}
+            schedule = optax.piecewise_constant_schedule(peak, drops)
             if warmup_steps == 0:
                 return schedule
             return lambda step: jnp.where(step < warmup_steps, 0.1 * peak, schedule(step))
         case "linear":
             return optax.linear_schedule(peak, 0.0, steps)
-        case _:
-            assert_never(kind)
-
-
-def drops(kind: Schedule, steps: int) -> tuple[int, ...]:
-    """The steps at which the learning rate drops."""
-    match kind:
-        case "step":
-            return steps // 2, 3 * steps // 4
-        case "linear":
-            return ()
         case _:
             assert_never(kind)
 

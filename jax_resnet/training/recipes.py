@@ -17,7 +17,6 @@ RECIPES: dict[RecipeName, Config] = {
         val_fraction=0.1,
         normalization="pixel",
         pad_mode="mean",
-        warmup_steps=400,
     ),
     # Twelve epochs of 45,000 images.
     "fast": Config(
@@ -39,27 +38,17 @@ RECIPES: dict[RecipeName, Config] = {
 }
 
 
-def learning_rate(config: Config, peak: float) -> optax.Schedule:
-    """The learning rate of each step, `peak` at the highest; warmed up in very deep nets only."""
-    warmup_steps = config.warmup_steps if config.depth >= 110 else 0
-    return make_schedule(config.schedule, peak, config.steps, warmup_steps)
-
-
 def make_optimizer(config: Config) -> optax.GradientTransformation:
     """The optimizer with its schedule."""
-    rest = sgd(
-        learning_rate(config, config.learning_rate),
-        config.momentum,
-        config.nesterov,
-        config.weight_decay,
-        config.decay_all,
+    schedule, muon_schedule = (
+        make_schedule(config.schedule, peak, config.steps, config.warmup)
+        for peak in (config.learning_rate, config.muon_learning_rate)
     )
+    rest = sgd(schedule, config.momentum, config.nesterov, config.weight_decay, config.decay_all)
     match config.optimizer:
         case "sgd":
             return rest
         case "muon":
-            return muon(
-                learning_rate(config, config.muon_learning_rate), config.muon_momentum, rest
-            )
+            return muon(muon_schedule, config.muon_momentum, rest)
         case _:
             assert_never(config.optimizer)

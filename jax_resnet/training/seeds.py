@@ -18,9 +18,9 @@ from jax_resnet.errors import UserError
 from jax_resnet.files import read_json, write_json, writing
 from jax_resnet.run.folder import Run, chosen
 from jax_resnet.run.signals import Interrupted, stop_signals
-from jax_resnet.training.config import Config
+from jax_resnet.training.config import Config, load_dataset
 from jax_resnet.training.config_file import refuse_changes
-from jax_resnet.training.loop import train
+from jax_resnet.training.train import train
 
 
 def train_seeds(config: Config) -> dict[str, Any]:
@@ -68,7 +68,7 @@ def each_seed(config: Config) -> Iterator[Config]:
 
 def train_once(config: Config, **how: Any) -> dict[str, Any]:
     """The result of a run; with `config.resume`, a finished one is not run again."""
-    return (config.resume and finished(config)) or train(config, **how)
+    return (config.resume and finished(config)) or train(config, load_dataset(config), **how)
 
 
 def finished(config: Config) -> dict[str, Any] | None:

@@ -3,12 +3,10 @@
 import json
 import runpy
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
-
-SCRIPTS = Path(__file__).parents[1] / "scripts"
+from support import SCRIPTS
 
 
 @pytest.fixture(scope="module")

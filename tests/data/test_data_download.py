@@ -1,6 +1,7 @@
 """Downloading, from a server on this machine that behaves badly, and preparing what came."""
 
 import dataclasses
+import hashlib
 import http.server
 import json
 import tarfile
@@ -12,13 +13,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_data_cifar import SHARED, needs_cifar10, write_original
+from test_data_cifar import PREPARED, needs_cifar10, write_original
 
 from jax_resnet.data import load
+from jax_resnet.data.cifar import LAYOUTS
 from jax_resnet.data.cifar import download as download_module
-from jax_resnet.data.cifar import load as cifar
 from jax_resnet.data.cifar.download import download
-from jax_resnet.data.cifar.tfds import VERSION
 from jax_resnet.errors import UserError
 
 CONTENT = np.random.default_rng(0).bytes(300_000)
@@ -109,9 +109,9 @@ def redirect(handler: Handler) -> None:
 @pytest.mark.parametrize("answer", [whole, slow, cut_off, stalled])
 def test_what_arrives_is_whole(server, tmp_path, answer, capsys):
     server.answers["/file"] = answer
-    download(f"{server.url}/file", tmp_path / "new" / "file")
-    assert (tmp_path / "new" / "file").read_bytes() == CONTENT
-    assert [path.name for path in (tmp_path / "new").iterdir()] == ["file"]
+    download(f"{server.url}/file", tmp_path / "file")
+    assert (tmp_path / "file").read_bytes() == CONTENT
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
     captured = capsys.readouterr()
     assert captured.out == ""
     assert "file" in captured.err
@@ -181,7 +181,7 @@ def test_other_addresses_are_refused(tmp_path, url):
 
 def check_three_ways(message: str, url: str) -> None:
     assert url in message
-    assert all(way in message for way in ("--data-dir", "--mirror", "--dataset digits"))
+    assert all(way in message for way in ("`data_dir`", "`mirror`", "`dataset` digits"))
 
 
 @pytest.mark.parametrize("name", ["cifar10", "cifar100"])
@@ -209,39 +209,73 @@ def test_wrong_bytes_are_refused_and_removed(server, tmp_path):
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["lock"]
 
 
-def test_of_several_at_once_one_prepares(tmp_path, monkeypatch):
-    prepared = []
+@pytest.fixture
+def small_cifar100(server, tmp_path, monkeypatch) -> Path:
+    """The folder of a CIFAR-100 with three images a class, which the server has as an archive."""
+    folder = tmp_path / "original" / "cifar-100-binary"
+    folder.mkdir(parents=True)
+    for file, count in (("coarse_label_names.txt", 20), ("fine_label_names.txt", 100)):
+        (folder / file).write_text("".join(f"name {i}\n" for i in range(count)))
+    counts = {"train": 200, "test": 100}
+    for split, count in counts.items():
+        records = np.random.default_rng(count).integers(0, 256, (count, 3074), np.uint8)
+        records[:, 1] = np.arange(count) % 100
+        records[:, 0] = records[:, 1] // 5
+        records.tofile(folder / f"{split}.bin")
+    path = tmp_path / "archive.tar.gz"
+    with tarfile.open(path, "w:gz") as archive:
+        archive.add(folder, folder.name)
+    content = path.read_bytes()
+    server.answers["/small.tar.gz"] = lambda handler: handler.wfile.write(handler.begin(content))
+    layout = dataclasses.replace(
+        LAYOUTS["cifar100"],
+        url=f"{server.url}/small.tar.gz",
+        sha256=hashlib.sha256(content).hexdigest(),
+        counts=counts,
+    )
+    monkeypatch.setitem(LAYOUTS, "cifar100", layout)
+    return folder
 
-    def fetch(layout, root, *_arguments, **_keywords):
-        prepared.append(root)
-        time.sleep(0.1)
-        (root / layout.name / VERSION).mkdir(parents=True)
 
-    def load_one(_number):
-        with pytest.raises(UserError, match="not a finished TFDS data set"):
-            load("cifar10", tmp_path)
+def test_what_was_downloaded_is_kept_as_tfds_keeps_it(server, small_cifar100, tmp_path):
+    import tensorflow_datasets as tfds
 
-    monkeypatch.setattr(cifar, "_fetch", fetch)
+    data_dir = tmp_path / "data"
+    original, first = load("cifar100", small_cifar100), load("cifar100", data_dir)
+    server.answers.clear()
+    again = load("cifar100", data_dir)
+    assert original.class_names == first.class_names == again.class_names
+    for dataset in (first, again):
+        np.testing.assert_array_equal(dataset.train.images, original.train.images)
+        np.testing.assert_array_equal(dataset.test.labels, original.test.labels)
+    assert len(tfds.data_source("cifar100", split="train", data_dir=data_dir)) == 200
+    assert [path.name for path in (data_dir / "downloads").rglob("*.*")] == []
+
+
+def test_of_several_at_once_one_downloads(server, small_cifar100, tmp_path):
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(load_one, range(4)))
-    assert prepared == [tmp_path]
+        datasets = list(pool.map(lambda _: load("cifar100", tmp_path / "data"), range(4)))
+    assert [len(dataset.train) for dataset in datasets] == [200] * 4
+    assert server.asked == [("/small.tar.gz", None)]
 
 
-@pytest.mark.parametrize("name", ["cifar10", "cifar100"])
+def test_an_archive_that_was_altered_is_refused_and_deleted(server, small_cifar100, tmp_path):
+    layout = dataclasses.replace(LAYOUTS["cifar100"], sha256="0" * 64)
+    LAYOUTS["cifar100"] = layout
+    for mirror in (None, f"{server.url}/small.tar.gz"):
+        with pytest.raises(UserError, match="SHA-256"):
+            load("cifar100", tmp_path / "data", mirror=mirror)
+    assert [path.name for path in (tmp_path / "data").rglob("*.*")] == []
+
+
 def test_what_comes_from_the_original_address_must_have_the_registered_checksum(
-    name, server, tmp_path, monkeypatch
+    server, tmp_path, monkeypatch
 ):
     server.answers["/original"] = whole
-    layout = dataclasses.replace(cifar.LAYOUTS[name], url=f"{server.url}/original")
-    monkeypatch.setitem(cifar.LAYOUTS, name, layout)
+    layout = dataclasses.replace(LAYOUTS["cifar10"], url=f"{server.url}/original")
+    monkeypatch.setitem(LAYOUTS, "cifar10", layout)
     with pytest.raises(UserError, match="SHA-256"):
-        load(name, tmp_path)
-
-
-def test_a_mirrors_cifar100_must_have_the_registered_checksum(server, tmp_path):
-    server.answers["/cifar-100.tar.gz"] = whole
-    with pytest.raises(UserError, match="SHA-256"):
-        load("cifar100", tmp_path, mirror=f"{server.url}/cifar-100.tar.gz")
+        load("cifar10", tmp_path)
 
 
 @pytest.mark.slow
@@ -250,7 +284,7 @@ def test_cifar10_from_nothing(server, tmp_path):
     """A mirror that redirects and cuts off; the result is what stock TFDS would have written."""
     import tensorflow_datasets as tfds
 
-    genuine = load("cifar10", SHARED)
+    genuine = load("cifar10", PREPARED)
     path = tmp_path / "archive.tar.gz"
     with tarfile.open(path, "w:gz", compresslevel=1) as archive:
         archive.add(write_original(genuine, tmp_path), "cifar-10-batches-bin")
@@ -265,9 +299,9 @@ def test_cifar10_from_nothing(server, tmp_path):
         np.testing.assert_array_equal(ours.images, theirs.images)
         np.testing.assert_array_equal(ours.labels, theirs.labels)
     for file in ("features.json", "label.labels.txt"):
-        assert read_info(tmp_path / "data", file) == read_info(SHARED, file)
+        assert read_info(tmp_path / "data", file) == read_info(PREPARED, file)
     ours, theirs = (
-        json.loads(read_info(root, "dataset_info.json")) for root in (tmp_path / "data", SHARED)
+        json.loads(read_info(root, "dataset_info.json")) for root in (tmp_path / "data", PREPARED)
     )
     for split in (*ours["splits"], *theirs["splits"]):
         del split["numBytes"]  # of PNG, whose encoders differ

@@ -44,9 +44,7 @@ def test_a_split_of_another_name_is_refused(tmp_path):
     for split in ("train", "validation", "test"):
         fill(tmp_path / split, {"a": 2, "b": 2})
     (tmp_path / ".cache").mkdir()
-    with pytest.raises(
-        UserError, match=r"validation beside train and test; expected .*perhaps val"
-    ):
+    with pytest.raises(UserError, match=r"validation beside train and test: expected only val"):
         load("folder", tmp_path, image_size=(4, 4), channels=1)
     (tmp_path / "validation").rename(tmp_path / "val")
     assert len(load("folder", tmp_path, image_size=(4, 4), channels=1).validation) == 4
@@ -97,17 +95,17 @@ def test_classes_must_agree(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"image_size": None}, "--image-size"),
-        ({"image_size": (0, 4)}, "--image-size"),
-        ({"channels": None}, "--channels"),
-        ({"channels": 4}, "--channels 4"),
-        ({"split_proportions": (0.8, 0.1)}, "--split-proportions 0.8 0.1: expected"),
+        ({"image_size": None}, "`image_size`"),
+        ({"image_size": (0, 4)}, "`image_size`"),
+        ({"channels": None}, "`channels`"),
+        ({"channels": 4}, "`channels` is 4"),
+        ({"split_proportions": (0.8, 0.1)}, "`split_proportions` is 0.8 0.1, expected"),
         ({"split_proportions": (0.8, 0.1, 0.2)}, "sum to 1"),
         ({"split_proportions": (1.2, -0.1, -0.1)}, "at least 0"),
         ({"split_proportions": (float("nan"), 0.5, 0.5)}, "sum to 1"),
-        ({"split_proportions": (0.01, 0.49, 0.5)}, "none is left for training"),
-        ({"split_proportions": (0.98, 0.01, 0.01)}, "none is left for val"),
-        ({"mirror": "http://localhost/"}, "--mirror"),
+        ({"split_proportions": (0.01, 0.49, 0.5)}, "leaves none .* for training"),
+        ({"split_proportions": (0.98, 0.01, 0.01)}, "leaves none .* for val"),
+        ({"mirror": "http://localhost/"}, "`mirror`"),
     ],
 )
 def test_unsuitable_options_are_refused(tmp_path, options, message):
@@ -121,14 +119,14 @@ def test_folders_laid_out_otherwise_are_refused(tmp_path):
         with pytest.raises(UserError, match=message):
             load("folder", folder, image_size=(4, 4), channels=1, **options)
 
-    refused(None, "--data-dir")
+    refused(None, "`data_dir`")
     refused(tmp_path / "missing", "missing")
     fill(tmp_path / "one", {"a": 2})
-    refused(tmp_path / "one", "1 class folders")
+    refused(tmp_path / "one", "has 1 subfolders")
     fill(tmp_path / "empty", {"a": 2, "b": 0})
     refused(tmp_path / "empty", "no images in b")
     fill(tmp_path / "untested" / "train", {"a": 2, "b": 2})
     refused(tmp_path / "untested", "no folder test")
     fill(tmp_path / "split" / "train", {"a": 2, "b": 2})
     fill(tmp_path / "split" / "test", {"a": 2, "b": 2})
-    refused(tmp_path / "split", "split already", split_proportions=(0.8, 0.1, 0.1))
+    refused(tmp_path / "split", "already split", split_proportions=(0.8, 0.1, 0.1))

@@ -2,11 +2,12 @@
 
 import subprocess
 import sys
+from typing import get_args
 
 import numpy as np
 import pytest
 
-from jax_resnet.data import DATASETS, Dataset, Split, load, split_validation
+from jax_resnet.data import Dataset, DatasetName, Split, load, split_validation, statistics
 from jax_resnet.errors import UserError
 
 
@@ -74,18 +75,40 @@ def test_no_validation_is_taken_for_zero_or_from_a_set_that_has_its_own():
 
 @pytest.mark.parametrize("fraction", [-0.1, 1.0, float("nan"), 0.001, 0.999])
 def test_a_fraction_that_leaves_a_split_empty_is_refused(fraction):
-    with pytest.raises(UserError, match="--val-fraction"):
+    with pytest.raises(UserError, match="`val_fraction` is"):
         split_validation(numbered(20), fraction, seed=0)
 
 
 def test_unknown_names_and_unsuitable_options_are_refused(tmp_path):
-    with pytest.raises(UserError, match=", ".join(DATASETS)):
+    names = get_args(get_args(DatasetName)[0])
+    with pytest.raises(UserError, match=f"`dataset` is mnist, expected one of {', '.join(names)}"):
         load("mnist")
-    for options, flag in (
-        ({"mirror": "http://localhost/"}, "--mirror"),
-        ({"image_size": (8, 8)}, "--image-size"),
-        ({"channels": 3}, "--channels"),
-        ({"split_proportions": (1, 0, 0)}, "--split-proportions"),
-    ):
-        with pytest.raises(UserError, match=flag):
-            load("digits", **options)
+    of_a_folder = {"image_size": (8, 8), "channels": 3, "split_proportions": (1, 0, 0)}
+    for name in ("cifar10", "cifar100", "digits", "folder"):
+        options = {"mirror": "http://localhost/"} if name in ("digits", "folder") else {}
+        options |= {} if name == "folder" else of_a_folder
+        for option, value in options.items():
+            with pytest.raises(UserError, match=f"`{option}` is .* with `dataset` {name}"):
+                load(name, tmp_path, **{option: value})
+
+
+def test_images_and_labels_of_another_kind_are_refused():
+    images, labels = np.zeros((2, 4, 4, 3), np.uint8), np.zeros(2, np.int32)
+    with pytest.raises(UserError, match="`images` has type float64"):
+        Split(images / 255, labels)
+    with pytest.raises(UserError, match=r"`labels` has .* shape \(1,\)"):
+        Split(images, labels[:1])
+    split = Split(images, labels + 2)
+    with pytest.raises(UserError, match="`train` has labels from 2 to 2, expected from 0 to 1"):
+        Dataset("mine", split, split, split, ("a", "b"), flippable=True)
+
+
+def test_statistics_are_by_channel_or_the_mean_by_pixel():
+    images = np.random.default_rng(0).integers(0, 256, (9, 4, 5, 3), dtype=np.uint8)
+    mean, std = statistics(images, "channel")
+    np.testing.assert_allclose(mean, images.mean((0, 1, 2)) / 255)
+    np.testing.assert_allclose(std, images.std((0, 1, 2)) / 255)
+    mean, std = statistics(images, "pixel")
+    np.testing.assert_allclose(mean, images.mean(0) / 255)
+    assert std.tolist() == [1, 1, 1]
+    assert statistics(images * 0, "channel")[1].min() > 0, "images are divided by it"

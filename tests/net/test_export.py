@@ -1,22 +1,18 @@
-"""An exported model, run by a process that does not know this package."""
+"""An exported model, run by a process without this package."""
 
-import runpy
 import subprocess
 import sys
-from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_torch_weights import state_of
 
-from jax_resnet import Classifier
-from jax_resnet.pytorch.weights import from_torch
+from jax_resnet import Classifier, ResNet
 
-SCRIPT = Path(__file__).parents[1] / "scripts" / "export.py"
-STRANGER = """
+WITHOUT_THIS_PACKAGE = """
 import sys
-import jax
+import jax.export
 import numpy as np
 
 path, *files = sys.argv[1:]
@@ -28,26 +24,26 @@ assert not [name for name in sys.modules if name.startswith(("jax_resnet", "flax
 """
 
 
-def export(monkeypatch, *arguments):
-    monkeypatch.setattr(sys, "argv", ["export.py", *map(str, arguments)])
-    runpy.run_path(str(SCRIPT), run_name="__main__")
-
-
 @pytest.fixture
 def classifier(tmp_path):
-    made, _ = from_torch(state_of(shortcut="conv1x1"))
-    made.save(tmp_path / "classifier.safetensors")
-    return made
+    """One of ten classes, saved in `tmp_path` as in a run's folder."""
+    model = ResNet(8, 10, "conv1x1")
+    variables = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 8, 8, 3)))
+    mean, std = jnp.array([0.5, 0.4, 0.3]), jnp.full(3, 0.2)
+    classifier = Classifier(variables, mean, std, model, tuple("abcdefghij"))
+    classifier.save(tmp_path / "classifier.safetensors")
+    return classifier
 
 
-def test_a_stranger_gets_our_logits_at_two_batch_sizes(classifier, tmp_path, monkeypatch):
-    export(monkeypatch, tmp_path, tmp_path / "model.bin", "--height", 9, "--width", 12)
+def test_the_logits_are_the_classifiers_at_two_batch_sizes(classifier, tmp_path, call):
+    file = tmp_path / "model.bin"
+    assert call("export.py", tmp_path, file, "--height", 9, "--width", 12)[0] == 0
     rng, files = np.random.default_rng(0), []
     for count in (1, 5):
         files.append(tmp_path / f"images{count}.npy")
         np.save(files[-1], rng.integers(0, 256, (count, 9, 12, 3), np.uint8))
-    command = [sys.executable, "-c", "import jax.export\n" + STRANGER, tmp_path / "model.bin"]
-    subprocess.run([*command, *files], check=True, cwd=tmp_path)
+    command = [sys.executable, "-c", WITHOUT_THIS_PACKAGE, file, *files]
+    subprocess.run(command, check=True, cwd=tmp_path)
     for file in files:
         theirs = np.load(str(file).replace("images", "logits"))
         ours = jax.jit(Classifier.__call__)(classifier, np.load(file))
@@ -55,8 +51,8 @@ def test_a_stranger_gets_our_logits_at_two_batch_sizes(classifier, tmp_path, mon
         np.testing.assert_allclose(theirs, ours, rtol=1e-5, atol=1e-5)
 
 
-def test_the_size_is_32x32_by_default_and_images_must_be_uint8(classifier, tmp_path, monkeypatch):
-    export(monkeypatch, tmp_path, tmp_path / "model.bin")
+def test_the_size_is_32x32_by_default_and_images_must_be_uint8(classifier, tmp_path, call):
+    assert call("export.py", tmp_path, tmp_path / "model.bin")[0] == 0
     exported = jax.export.deserialize(bytearray((tmp_path / "model.bin").read_bytes()))
     assert str(exported.in_avals[0].shape) == "(batch, 32, 32, 3)"
     with pytest.raises(ValueError, match="uint8"):
@@ -64,18 +60,15 @@ def test_the_size_is_32x32_by_default_and_images_must_be_uint8(classifier, tmp_p
 
 
 @pytest.mark.parametrize("flags", [("--height", 3), ("--width", 0)])
-def test_sizes_that_the_net_cannot_take(classifier, tmp_path, monkeypatch, capsys, flags):
-    with pytest.raises(SystemExit) as stop:
-        export(monkeypatch, tmp_path, tmp_path / "model.bin", *flags)
-    assert stop.value.code == 2
-    assert capsys.readouterr().err.startswith("error: --height")
+def test_sizes_that_the_net_cannot_take(classifier, tmp_path, call, flags):
+    code, _, stderr = call("export.py", tmp_path, tmp_path / "model.bin", *flags)
+    assert (code, stderr.startswith("error: ")) == (2, True)
+    assert "--height" in stderr
     assert not (tmp_path / "model.bin").exists()
 
 
-def test_an_existing_file_stays(classifier, tmp_path, monkeypatch, capsys):
+def test_an_existing_file_stays(classifier, tmp_path, call):
     (tmp_path / "model.bin").write_text("mine")
-    with pytest.raises(SystemExit) as stop:
-        export(monkeypatch, tmp_path, tmp_path / "model.bin")
-    assert stop.value.code == 2
-    assert "is there already" in capsys.readouterr().err
+    code, _, stderr = call("export.py", tmp_path, tmp_path / "model.bin")
+    assert (code, "exists" in stderr) == (2, True)
     assert (tmp_path / "model.bin").read_text() == "mine"

@@ -1,11 +1,7 @@
-"""`predict`, and scripts/predict.py on files of all kinds."""
+"""`predict`, and the command `predict` on files of all kinds."""
 
-import importlib.util
 import json
 import os
-import subprocess
-import sys
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -16,8 +12,6 @@ from PIL import Image
 from jax_resnet import Classifier, ResNet
 from jax_resnet.errors import UserError
 from jax_resnet.predict import input_shape, predict
-
-SCRIPT = Path(__file__).parent.parent / "scripts" / "predict.py"
 
 
 def make_classifier(mean_shape=(3,), channels=3, names=("cat", "dog", "ü $x$", "frog")):
@@ -36,13 +30,29 @@ def images():
     return np.random.default_rng(0).integers(0, 256, (7, 8, 8, 3), np.uint8)
 
 
-@pytest.fixture(scope="module")
-def command():
-    spec = importlib.util.spec_from_file_location("predict_script", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # where dataclasses look for a module's types
-    spec.loader.exec_module(module)
-    return module.command
+@pytest.fixture
+def command(call):
+    """Runs `predict.py`, which must succeed; its stdout."""
+
+    def run(*arguments):
+        code, stdout, stderr = call("predict.py", *arguments)
+        assert code == 0, stderr
+        return stdout
+
+    return run
+
+
+@pytest.fixture
+def refused(call):
+    """Runs `predict.py`, which must refuse without printing; the message."""
+
+    def run(*arguments):
+        code, stdout, stderr = call("predict.py", *arguments)
+        assert (code, stdout) == (2, "")
+        assert stderr.startswith("error: ")
+        return stderr
+
+    return run
 
 
 @pytest.fixture
@@ -88,15 +98,14 @@ def test_the_input_is_as_the_mean_and_the_first_kernel_say():
     gray = make_classifier(mean_shape=(8, 10, 1), channels=1)
     assert input_shape(gray) == (8, 10, 1)
     for classifier, size in ((gray, (8, 8)), (make_classifier(), (3, 8))):
-        with pytest.raises(UserError, match=r"--image-size is . 8, expected"):
+        with pytest.raises(UserError, match=r"`image_size` is . 8, expected"):
             input_shape(classifier, size)
 
 
-def test_json_has_every_file_of_a_folder_in_order(command, folder, capsys, classifier, images):
+def test_json_has_every_file_of_a_folder_in_order(command, folder, classifier, images):
     pictures = folder / "my pictures"
-    model = str(folder / "model.safetensors")
-    command([model, str(pictures / "3.png"), str(pictures), "--json", "--image-size", "8", "8"])
-    result = json.loads(capsys.readouterr().out)
+    words = (folder / "model.safetensors", pictures / "3.png", pictures)
+    result = json.loads(command(*words, "--json", "--image-size", 8, 8))
     order = [3, *range(7)]
     expected = predict(classifier, images[order])
     assert result["classes"] == list(classifier.class_names)
@@ -109,10 +118,9 @@ def test_json_has_every_file_of_a_folder_in_order(command, folder, capsys, class
     assert [each["class"] for each in result["images"]] == best
 
 
-def test_the_table_has_the_three_likeliest_classes(command, folder, capsys, classifier, images):
+def test_the_table_has_the_three_likeliest_classes(command, folder, classifier, images):
     file = folder / "my pictures" / "0.png"
-    command([str(folder / "model.safetensors"), str(file), "--image-size", "8", "8"])
-    (line,) = capsys.readouterr().out.splitlines()
+    (line,) = command(folder / "model.safetensors", file, "--image-size", 8, 8).splitlines()
     row = predict(classifier, images[:1])[0]
     best = np.argsort(-row)
     places = [line.index(f"{classifier.class_names[i]:<5} {row[i]:6.1%}") for i in best[:3]]
@@ -121,7 +129,7 @@ def test_the_table_has_the_three_likeliest_classes(command, folder, capsys, clas
     assert line.count("%") == 3
 
 
-def test_any_size_is_stretched_and_exif_is_obeyed(command, folder, capsys, images):
+def test_any_size_is_stretched_and_exif_is_obeyed(command, folder, images):
     turned = folder / "turned.png"
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned a quarter to the right
@@ -129,57 +137,52 @@ def test_any_size_is_stretched_and_exif_is_obeyed(command, folder, capsys, image
     large = folder / "large.png"
     Image.fromarray(images[2].repeat(5, 0).repeat(3, 1)).resize((8, 8), 2).save(folder / "s.png")
     Image.fromarray(images[2].repeat(5, 0).repeat(3, 1)).save(large)
-    files = [str(folder / "my pictures" / "2.png"), str(turned), str(folder / "s.png"), str(large)]
-    model = str(folder / "model.safetensors")
-    command([model, *files, "--json", "--image-size", "8", "8"])
-    plain, rotated, small, stretched = json.loads(capsys.readouterr().out)["images"]
+    files = (folder / "my pictures" / "2.png", turned, folder / "s.png", large)
+    words = (folder / "model.safetensors", *files, "--json", "--image-size", 8, 8)
+    plain, rotated, small, stretched = json.loads(command(*words))["images"]
     assert rotated["probabilities"] == plain["probabilities"]
     assert stretched["probabilities"] == small["probabilities"]
     assert stretched["probabilities"] != plain["probabilities"]
 
 
-def test_the_grid_is_a_picture_that_grows_with_the_images(command, folder, capsys):
-    model, pictures = str(folder / "model.safetensors"), folder / "my pictures"
-    command([model, str(pictures), "--grid", str(folder / "a b.png")])
-    command([model, str(pictures), str(pictures), "--grid", str(folder / "two.png")])
+def test_the_grid_is_a_picture_that_grows_with_the_images(command, refused, folder):
+    model, pictures = folder / "model.safetensors", folder / "my pictures"
+    command(model, pictures, "--grid", folder / "a b.png")
+    command(model, pictures, pictures, "--grid", folder / "two.png")
     with Image.open(folder / "a b.png") as one, Image.open(folder / "two.png") as two:
         assert (one.format, two.format) == ("PNG", "PNG")
         assert two.height == 2 * one.height
         assert len(np.unique(np.asarray(one.convert("RGB")).reshape(-1, 3), axis=0)) > 100
-    with pytest.raises(UserError, match="is there already"):
-        command([model, str(pictures), "--grid", str(folder / "two.png")])
-    with pytest.raises(UserError, match="there is no folder"):
-        command([model, str(pictures), "--grid", str(folder / "none" / "a.png")])
+    assert "exists" in refused(model, pictures, "--grid", folder / "two.png")
+    assert "there is no folder" in refused(model, pictures, "--grid", folder / "none" / "a.png")
 
 
-def test_gray_pictures_for_a_gray_model(command, folder, capsys):
+def test_gray_pictures_for_a_gray_model(command, folder):
     make_classifier((8, 8, 1), 1).save(folder / "gray.safetensors")
-    words = [str(folder / "gray.safetensors"), str(folder / "my pictures")]
-    command([*words, "--grid", str(folder / "gray.png"), "--json"])
-    assert len(json.loads(capsys.readouterr().out)["images"]) == 7
+    words = (folder / "gray.safetensors", folder / "my pictures", "--json")
+    result = json.loads(command(*words, "--grid", folder / "gray.png"))
+    assert len(result["images"]) == 7
     assert (folder / "gray.png").stat().st_size > 1000
 
 
-def test_all_bad_images_are_listed_at_once_and_nothing_is_written(folder):
+def test_all_bad_images_are_listed_at_once_and_nothing_is_written(refused, folder):
     pictures = folder / "my pictures"
     (pictures / "empty.png").write_bytes(b"")
     (pictures / "text.jpg").write_text("no picture")
     grid = folder / "grid.png"
-    words = [folder / "model.safetensors", pictures, folder / "none.png", "--grid", grid]
-    done = subprocess.run([sys.executable, SCRIPT, *words], capture_output=True, text=True)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("error: 3 files are not usable as images:")
+    words = (folder / "model.safetensors", pictures, folder / "none.png", "--grid", grid)
+    message = refused(*words)
+    assert message.startswith("error: 3 files are not usable as images:")
     for name in ("empty.png", "text.jpg", "none.png"):
-        assert name in done.stderr
-    assert "Traceback" not in done.stderr
+        assert name in message
     assert not grid.exists()
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], "MODEL must be given"),
-        (["{0}/model.safetensors"], "no image is named"),
+        ([], "MODEL"),
+        (["{0}/model.safetensors"], "expected image files"),
         (["{0}/none", "{0}/my pictures"], "none"),
         (["{0}/my pictures/0.png", "{0}/my pictures"], "Classifier file"),
         (["{0}/model.safetensors", "{0}/my pictures/subfolder"], "a folder without files"),
@@ -188,16 +191,16 @@ def test_all_bad_images_are_listed_at_once_and_nothing_is_written(folder):
         (["{0}/model.safetensors", "{0}/my pictures", "--image-size", "x", "9"], "--image-size"),
     ],
 )
-def test_bad_usage_is_refused(command, folder, words, message):
-    with pytest.raises(UserError, match=message):
-        command([word.format(folder) for word in words])
+def test_bad_usage_is_refused(call, folder, words, message):
+    code, stdout, stderr = call("predict.py", *(word.format(folder) for word in words))
+    assert (code, stdout) == (2, "")
+    assert message in stderr
 
 
-def test_a_file_name_that_is_no_text_is_printed(command, folder, images, capsys):
+def test_a_file_name_that_is_no_text_is_printed(command, folder, images):
     name = os.fsdecode(os.fsencode(str(folder)) + b"/\xff.png")
     try:
         Image.fromarray(images[0]).save(name, format="PNG")
     except OSError:
         pytest.skip("the file system takes text only")
-    command([str(folder / "model.safetensors"), name])
-    assert "\\udcff.png" in capsys.readouterr().out
+    assert "\\udcff.png" in command(folder / "model.safetensors", name)

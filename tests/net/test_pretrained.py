@@ -1,19 +1,18 @@
-"""The shipped models, against their cards in docs/models.md."""
+"""The pretrained nets, against their cards in docs/models.md."""
 
 import re
-from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
+from support import ROOT, SHARED
 
 from jax_resnet import pretrained
 from jax_resnet.errors import UserError
 from jax_resnet.pretrained import load_classifier
 from jax_resnet.report.scores import score
 
-ROOT = Path(__file__).parents[1]
-DATA_DIR = ROOT.parent / "shared" / "tensorflow_datasets"
+DATA_DIR = SHARED / "tensorflow_datasets"
 CARD = r"\| `([\w-]+)` \| ([\d,]+) of 10,000 \|.*\| ([\d,]+) \|$"
 CARDS = {
     name: (int(correct.replace(",", "")), int(parameters.replace(",", "")))
@@ -29,9 +28,9 @@ def test_every_model_has_a_card_and_every_card_a_model():
 
 
 def test_an_unknown_name_lists_those_there_are():
-    with pytest.raises(UserError, match=r"'resnet21', expected one of cnn20, cnn20-12epochs, "):
+    with pytest.raises(UserError, match=r"`name` is 'resnet21', expected one of cnn20, cnn20-12e"):
         pretrained("resnet21")
-    with pytest.raises(UserError, match=r"resnet21 is not there, expected .* cnn20"):
+    with pytest.raises(UserError, match=r"resnet21 does not exist, expected .* cnn20"):
         load_classifier("resnet21")
 
 

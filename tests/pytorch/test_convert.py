@@ -1,22 +1,21 @@
-"""`scripts/convert.py`, and a published checkpoint through it to its published accuracy."""
+"""The command `convert`, and a published checkpoint through it to its published accuracy."""
 
 import json
 import pickle
 import runpy
 import sys
 from collections import OrderedDict
-from pathlib import Path
 
 import numpy as np
 import pytest
+from support import SCRIPTS, SHARED
 from test_torch_weights import random_variables, state_of
 
-from jax_resnet import Classifier, ResNet
+from jax_resnet import Classifier, ResNet, UserError
 from jax_resnet.pytorch.convert import convert_to_torch
 from jax_resnet.pytorch.files import read_state_dict
+from jax_resnet.pytorch.names import FAMILIES
 
-SCRIPTS = Path(__file__).parents[1] / "scripts"
-SHARED = Path(__file__).parents[2] / "shared"
 CHECKPOINT = SHARED / "reference" / "akamaster_resnet20.th"
 DATA = SHARED / "tensorflow_datasets"
 
@@ -78,24 +77,13 @@ def test_in_and_out_again_is_the_same_state_dict(call, tmp_path, family, suffix)
     assert {path.name for path in tmp_path.iterdir()} == {"in.npz", "model", back.name}
 
 
-def test_flags_override_what_the_family_brings(call, tmp_path):
+def test_flags_override_the_values_of_the_family(call, tmp_path):
     source, out = tmp_path / "in.npz", tmp_path / "out.safetensors"
     np.savez(source, **state_of(classes=2))
     flags = [
-        "--shortcut",
-        "none",
-        "--mean",
-        "0.1",
-        "0.2",
-        "0.3",
-        "--std",
-        "1",
-        "2",
-        "3",
-        "--class-names",
-        "cat",
-        "dog",
-    ]
+        "--shortcut", "none", "--mean", 0.1, 0.2, 0.3, "--std", 1, 2, 3,
+        "--class-names", "cat", "dog",
+    ]  # fmt: skip
     code, stdout, _ = call("convert.py", source, out, *flags)
     assert (code, "as given" in stdout) == (0, True)
     classifier = Classifier.load(out)
@@ -119,11 +107,22 @@ def test_a_run_goes_out_by_the_names_of_the_model_that_computes_it(tmp_path, sho
     assert head in read_state_dict(tmp_path / "out.npz")
 
 
+def test_a_shortcut_that_no_family_computes_is_refused(tmp_path, monkeypatch):
+    monkeypatch.delitem(FAMILIES, "akamaster")
+    model = ResNet(8, 10, "subsample")
+    mean = np.zeros(3, np.float32)
+    classifier = Classifier(random_variables(model), mean, mean + 1, model, tuple("abcdefghij"))
+    classifier.save(tmp_path / "classifier.safetensors")
+    with pytest.raises(UserError, match=r"has shortcut subsample, expected one .* none of article"):
+        convert_to_torch(tmp_path, tmp_path / "out.npz")
+    assert not (tmp_path / "out.npz").exists()
+
+
 def test_what_is_there_is_not_overwritten(refused, tmp_path):
     source, out = tmp_path / "in.npz", tmp_path / "out"
     np.savez(source, **state_of())
     out.write_text("mine")
-    assert "is there already" in refused(source, out)
+    assert "exists already" in refused(source, out)
     assert out.read_text() == "mine"
 
 
@@ -157,9 +156,11 @@ def test_refusals_name_the_file_or_the_flag(call, refused, tmp_path):
     assert "absent.npz can't be read" in refused(tmp_path / "absent.npz", out)
     assert "weights.bin ends in '.bin'" in refused(tmp_path / "weights.bin", out)
     assert "out.bin ends in '.bin'" in refused(model, tmp_path / "out.bin")
-    assert "leave these flags out" in refused(model, out, "--shortcut", "zeropad")
+    assert "leave --shortcut, --mean, --std and --class-names out" in refused(
+        model, out, "--shortcut", "zeropad"
+    )
     assert "--family is for a Classifier" in refused(good, out, "--family", "article")
-    assert "no model with shortcut zeropad" in refused(model, out, "--family", "akamaster")
+    assert "no net with shortcut zeropad" in refused(model, out, "--family", "akamaster")
 
 
 def test_a_pickle_in_an_npz_is_not_opened(refused, tmp_path):
@@ -169,7 +170,7 @@ def test_a_pickle_in_an_npz_is_not_opened(refused, tmp_path):
 
 
 class OldFormat(pickle.Unpickler):
-    """PyTorch's format of before 2020, read without PyTorch; no name but these is called."""
+    """PyTorch's format before 2020, read without PyTorch; no other names than these are called."""
 
     KNOWN = {  # noqa: RUF012
         ("collections", "OrderedDict"): OrderedDict,
@@ -212,7 +213,7 @@ def test_the_published_checkpoint_scores_what_is_published(call, tmp_path):
     code, stdout, _ = call("evaluate.py", model, "--data-dir", DATA, "--json")
     result = json.loads(stdout)
     assert (code, result["split"], result["count"]) == (0, "test", 10_000)
-    assert abs(result["correct"] - 9_173) <= 2, f"{result['correct']} right, PyTorch has 9173"
+    assert abs(result["correct"] - 9_173) <= 2, f"{result['correct']} correct, PyTorch 9173"
 
 
 @pytest.mark.skipif(not CHECKPOINT.exists(), reason="no published checkpoint on this machine")

@@ -137,27 +137,37 @@ def test_other_nets_are_not_recognised(state):
 
 
 @pytest.mark.parametrize(
-    ("flags", "message"),
+    ("arguments", "message"),
     [
-        ({"mean": (0.5,)}, "--mean has 1 values"),
-        ({"std": (0.2, 0.0, 0.2)}, "--std is .* above 0"),
-        ({"mean": (0.5, np.inf, 0.5)}, "--mean is .* finite"),
-        ({"class_names": ("cat", "dog")}, "--class-names has 2 names, expected 10"),
+        ({"mean": (0.5,)}, "`mean` has 1 values"),
+        ({"std": (0.2, 0.0, 0.2)}, "`std` is .* above 0"),
+        ({"mean": (0.5, np.inf, 0.5)}, "`mean` is .* finite"),
+        ({"class_names": ("cat", "dog")}, "`class_names` has 2 names, expected 10"),
     ],
 )
-def test_values_that_do_not_suit_the_net(flags, message):
+def test_values_that_do_not_fit_the_net(arguments, message):
     with pytest.raises(UserError, match=message):
-        from_torch(state_of(), **flags)
+        from_torch(state_of(), **arguments)
 
 
 def test_an_unknown_family_is_refused():
     model = ResNet(8)
-    with pytest.raises(ValueError, match="'timm', expected one of"):
+    with pytest.raises(UserError, match="`family` is 'timm', expected one of"):
         to_torch(random_variables(model), model, "timm")
 
 
+def test_a_variable_without_a_name_is_refused():
+    model = ResNet(8)
+    variables = random_variables(model)
+    variables["params"]["stage2"]["block1"]["gate"] = {"kernel": jnp.ones((16, 32))}
+    with pytest.raises(
+        UserError, match=r"article has no names .*: params/stage2/block1/gate/kernel"
+    ):
+        to_torch(variables, model)
+
+
 def torch_net(torch, family, depth, shortcut, classes=10):
-    """The same nets once more, in PyTorch, by the names of either family."""
+    """The same nets in PyTorch, with the names of either family."""
     nn, article = torch.nn, family == "article"
 
     def add(module, name, place, cin, cout, size, stride):

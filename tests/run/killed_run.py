@@ -18,6 +18,8 @@ from jax_resnet.cli.train import parse_config
 from jax_resnet.run import checkpoints
 from jax_resnet.run import folder as runs
 from jax_resnet.training import loop
+from jax_resnet.training import train as training
+from jax_resnet.training.config import load_dataset
 
 phase, log, *flags = sys.argv[1:]
 
@@ -89,9 +91,10 @@ match phase:
     case "plot":
         wrap(Figure, "savefig")
     case "evaluation":
-        wrap(loop, "evaluate", when=lambda _, split: int(split.count) == 360)
+        wrap(training, "evaluate", when=lambda _, split: int(split.count) == 360)
 
     case _:
         sys.exit(f"there is no phase {phase}")
 
-loop.train(parse_config(flags))
+config = parse_config(flags)
+training.train(config, load_dataset(config))

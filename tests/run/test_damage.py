@@ -7,14 +7,13 @@ import shutil
 from pathlib import Path
 
 import pytest
-from support import assert_same_run
+from support import assert_same_run, train
 
 from jax_resnet.errors import UserError
 from jax_resnet.files import checksums
 from jax_resnet.report.page import read_run
 from jax_resnet.report.scores import score
 from jax_resnet.training.config import Config
-from jax_resnet.training.loop import train
 
 
 def truncate(path):

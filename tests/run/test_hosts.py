@@ -148,26 +148,34 @@ def test_a_cluster_is_told_from_its_environment(environment, expected):
 def test_one_of_several_that_cannot_find_the_others_is_refused(name, monkeypatch):
     """As Open MPI 5, MPICH and Intel MPI start them."""
     monkeypatch.setenv(name, "1")
-    join(parse_config([]))
+    join(None, None, None, {})
     monkeypatch.setenv(name, "2")
-    with pytest.raises(UserError, match=f"one of 2 processes, says {name}.*give --coordinator"):
-        join(parse_config([]))
+    with pytest.raises(
+        UserError, match=f"{name} says .* one of 2 processes.*expected `coordinator`"
+    ):
+        join(None, None, None, {})
 
 
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        ("--num-processes 2 --process-id 0", "--coordinator is None, expected HOST:PORT"),
-        ("--coordinator host", "--coordinator is 'host', expected HOST:PORT"),
-        ("--coordinator host:99999 --num-processes 2", "--coordinator is 'host:99999'"),
-        ("--coordinator h:1 --process-id 0", "--num-processes is None, expected 1 or more"),
+        ("--num-processes 2 --process-id 0", "`coordinator` is None, expected HOST:PORT"),
+        ("--coordinator host", "`coordinator` is 'host', expected HOST:PORT"),
+        ("--coordinator host:99999 --num-processes 2", "`coordinator` is 'host:99999'"),
+        ("--coordinator h:1 --process-id 0", "`num_processes` is None, expected 1 or more"),
         (
             "--coordinator h:1 --num-processes 2 --process-id 2",
-            "--process-id is 2, expected 0 to 1",
+            "`process_id` is 2, expected 0 to 1",
         ),
-        ("--coordinator auto --num-processes 2", "--num-processes is 2, expected none with auto"),
-        ("--coordinator auto --seeds 2", "--seeds is 2, expected 1 where a run is made of several"),
-        ("--seeds 0", "--seeds is 0"),
+        (
+            "--coordinator auto --num-processes 2",
+            "`num_processes` is 2, expected None with",
+        ),
+        (
+            "--coordinator auto --seeds 2",
+            "`seeds` is 2, expected 1 where several",
+        ),
+        ("--seeds 0", "`seeds` is 0"),
     ],
 )
 def test_flags_that_do_not_go_together_are_refused(flags, words):

@@ -13,7 +13,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from support import SHARED, assert_same_run, call, command, records
+from support import SHARED, assert_same_run, call, command, records, train
 
 from jax_resnet.data.dataset import Split
 from jax_resnet.errors import UserError
@@ -23,8 +23,8 @@ from jax_resnet.run.profiling import Profile
 from jax_resnet.run.progress import unused_accelerators
 from jax_resnet.run.signals import Interrupted
 from jax_resnet.training import loop
+from jax_resnet.training import train as training
 from jax_resnet.training.config import Config, load_dataset
-from jax_resnet.training.loop import train
 from jax_resnet.training.seeds import finished
 
 
@@ -186,7 +186,7 @@ def test_without_test_images_nothing_is_begun(short, tmp_path):
     dataset = load_dataset(short)
     nothing = Split(dataset.test.images[:0], dataset.test.labels[:0])
     with pytest.raises(UserError, match="no test images, expected at least one"):
-        train(
+        training.train(
             dataclasses.replace(short, runs_dir=tmp_path / "runs"),
             dataclasses.replace(dataset, test=nothing),
         )

@@ -16,10 +16,11 @@ misses = []
 jax.monitoring.register_event_listener(
     lambda event, **_: misses.append(event) if event.endswith("/cache_misses") else None
 )
-from jax_resnet.training.config import Config
-from jax_resnet.training.loop import train
+from jax_resnet.training.config import Config, load_dataset
+from jax_resnet.training.train import train
 
-train(Config(dataset="digits", depth=8, steps=12, runs_dir=Path(sys.argv[1]), name=sys.argv[2]))
+config = Config(dataset="digits", depth=8, steps=12, runs_dir=Path(sys.argv[1]), name=sys.argv[2])
+train(config, load_dataset(config))
 print(len(misses))
 """
 

@@ -13,16 +13,15 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from support import assert_same_run
+from support import assert_same_run, train
 
 from jax_resnet.cli import main
 from jax_resnet.data.cifar.tfds import read_tfds
 from jax_resnet.errors import UserError
 from jax_resnet.files import locked
 from jax_resnet.run.signals import Interrupted, raise_signals
-from jax_resnet.training import loop
+from jax_resnet.training import train as training
 from jax_resnet.training.config import Config
-from jax_resnet.training.loop import train
 
 
 @pytest.fixture(scope="module")
@@ -37,23 +36,23 @@ def whole(tmp_path_factory):
 @pytest.mark.parametrize(
     "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
 )
-@pytest.mark.parametrize("where", ["load_dataset", "make_programs", "evaluate", "finish"])
+@pytest.mark.parametrize("where", ["make_programs", "init_state", "evaluate", "finish"])
 def test_a_signal_outside_the_loop_ends_the_run_and_it_goes_on(
     whole, tmp_path, monkeypatch, where, number
 ):
     config = dataclasses.replace(whole, runs_dir=tmp_path, resume=True)
-    real = getattr(loop, where)
+    real = getattr(training, where)
 
     def interrupted(*arguments, **keywords):
         os.kill(os.getpid(), number)
         return real(*arguments, **keywords)
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop, where, interrupted)
+        patch.setattr(training, where, interrupted)
         with pytest.raises(Interrupted) as stop:
             train(config)
     assert stop.value.exit_code == 128 + number
-    if where in ("evaluate", "finish"):
+    if where != "make_programs":
         train(config)
         assert_same_run(tmp_path / "whole", whole.runs_dir / "whole")
     else:
@@ -191,7 +190,8 @@ import os, signal
 from pathlib import Path
 from jax_resnet.run import checkpoints
 from jax_resnet.training import loop
-from jax_resnet.training.config import Config
+from jax_resnet.training.config import Config, load_dataset
+from jax_resnet.training.train import train
 
 update, replace_file = loop.Progress.update, checkpoints.replace_file
 
@@ -206,8 +206,8 @@ def stop_again(path, content):
     replace_file(path, content)
 
 loop.Progress.update, checkpoints.replace_file = stop, stop_again
-loop.train(Config(dataset="digits", depth=8, steps=24, runs_dir=Path({str(tmp_path)!r}),
-                     name="whole"))
+config = Config(dataset="digits", depth=8, steps=24, runs_dir=Path({str(tmp_path)!r}), name="whole")
+train(config, load_dataset(config))
 """
     environment = os.environ | {"JAX_NUM_CPU_DEVICES": "2"}
     started = time.monotonic()

@@ -9,13 +9,12 @@ import subprocess
 
 import jax
 import pytest
-from support import assert_same_run, command
+from support import assert_same_run, command, train
 
 from jax_resnet.errors import UserError
 from jax_resnet.run.signals import Interrupted
 from jax_resnet.training import loop, seeds
 from jax_resnet.training.config import Config
-from jax_resnet.training.loop import train
 from jax_resnet.training.seeds import train_seeds
 
 

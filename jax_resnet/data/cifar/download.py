@@ -1,4 +1,4 @@
-"""One file from the web, resumed where it was cut off."""
+"""One file from the web, continued where its transfer was cut off."""
 
 import hashlib
 import http.client
@@ -12,65 +12,59 @@ from jax_resnet.errors import UserError
 
 TIMEOUT_SECONDS = 60
 PAUSE_SECONDS = 1.0
-_ATTEMPTS = 4
+MAX_FAILURES = 4
 
 
 def download(url: str, path: Path) -> None:
-    """Downloads to `path`, with a progress bar on stderr.
+    """Downloads to `path`, with a progress bar on stderr; the caller checks what arrived.
 
-    What has arrived lies beside it, named after the URL, until all has; the next call goes on from
-    there. Transfers that are cut off or stall are taken up again, until `_ATTEMPTS` in a row bring
-    nothing more. What arrived is for the caller to check.
+    An incomplete file lies beside `path`, named after the URL, and the next call continues it. So
+    does this one if the server stalls or cuts it off, until `MAX_FAILURES` in a row bring nothing.
 
     Raises:
-        UserError: with the last reason; the caller says what was to be had from where.
+        UserError: with the last reason.
     """
     if not url.startswith(("http://", "https://")):
         raise UserError("expected an http:// or https:// address")
     part = path.with_name(f"{path.name}.{hashlib.sha256(url.encode()).hexdigest()[:8]}.part")
-    part.parent.mkdir(parents=True, exist_ok=True)
-    most, failures = _size(part), 0
+    part.touch()
+    most = failures = 0
     while True:
         try:
             _continue(url, part, path.name)
-            break
+            part.replace(path)
+            return
+        except urllib.error.HTTPError as error:
+            error.close()
+            if error.code == 416:  # `part` is longer than the server's file: it is another one
+                part.write_bytes(b"")
+            elif error.code < 500 and error.code not in (408, 429):
+                raise UserError(f"the server answers {error.code} {error.reason}") from None
+            reason: Exception = error
         except (OSError, http.client.HTTPException, ValueError) as error:
-            if isinstance(error, urllib.error.HTTPError):
-                error.close()
-                if error.code < 500 and error.code not in (408, 416, 429):
-                    raise UserError(f"the server answers {error.code} {error.reason}") from None
             reason = error
-        failures = 0 if _size(part) > most else failures + 1
-        most = max(most, _size(part))
-        if failures == _ATTEMPTS:
-            kept = f"; {_size(part)} bytes are kept to go on from" if _size(part) else ""
+        have = part.stat().st_size
+        failures = 0 if have > most else failures + 1
+        most = max(most, have)
+        if failures == MAX_FAILURES:
+            kept = f"; {have} bytes are kept to continue from" if have else ""
             raise UserError(f"{reason}{kept}")
         time.sleep(PAUSE_SECONDS * failures)
-    part.replace(path)
 
 
 def _continue(url: str, part: Path, title: str) -> None:
-    """One request for what `part` still lacks; raises unless the whole file is there after it."""
+    """One request for what `part` still lacks; raises unless `part` is complete after it."""
     from tqdm import tqdm
 
-    have = _size(part)
+    have = part.stat().st_size
     headers = {"User-Agent": "jax-resnet-cifar"} | ({"Range": f"bytes={have}-"} if have else {})
-    try:
-        response = urllib.request.urlopen(
-            urllib.request.Request(url, headers=headers), timeout=TIMEOUT_SECONDS
-        )
-    except urllib.error.HTTPError as error:
-        if error.code == 416:
-            # More is here than the server has: these are not the beginnings of that file.
-            part.unlink(missing_ok=True)
-        raise
-    with response:
-        if response.status == 206:
-            if not response.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
-                part.unlink()
-                raise OSError("the server sent another range than the one asked for")
-        else:
-            have = 0
+    request = urllib.request.Request(url, headers=headers)
+    with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as response:
+        if response.status != 206:
+            have = 0  # the server sends the file from its beginning
+        elif not response.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
+            part.write_bytes(b"")
+            raise OSError("the server sent another range than the one asked for")
         length = response.headers.get("Content-Length")
         total = have + int(length) if length else None
         bar = tqdm(
@@ -81,9 +75,5 @@ def _continue(url: str, part: Path, title: str) -> None:
             while chunk := response.read1(1 << 16):
                 file.write(chunk)
                 bar.update(len(chunk))
-    if total is not None and _size(part) != total:
-        raise OSError(f"cut off after {_size(part)} of {total} bytes")
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0
+    if total is not None and part.stat().st_size != total:
+        raise OSError(f"cut off after {part.stat().st_size} of {total} bytes")

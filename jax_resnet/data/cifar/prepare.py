@@ -1,0 +1,91 @@
+"""The original of a data set, downloaded, verified and written as TensorFlow Datasets would."""
+
+import contextlib
+import io
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from jax_resnet.data.cifar import Layout
+from jax_resnet.data.cifar.binary import Original, check_archive, read_original
+from jax_resnet.data.cifar.download import download
+from jax_resnet.data.cifar.fingerprint import verify
+from jax_resnet.errors import UserError
+from jax_resnet.files import CHECKSUMS, checksums, locked, write_json
+
+
+def prepare(layout: Layout, folder: Path, mirror: str | None) -> None:
+    """Makes the TFDS folder `DATA_DIR/DATASET/VERSION`, or waits for another process to make it.
+
+    Raises:
+        UserError: naming the other ways to the data, if it can't be downloaded or written, or if
+            what was downloaded is not genuine.
+    """
+    root = folder.parents[1]
+    url = mirror or layout.url
+    if url.endswith("/"):
+        url += layout.archive
+    archive = root / "downloads" / layout.archive
+    try:
+        archive.parent.mkdir(parents=True, exist_ok=True)
+        with locked(archive.parent, wait=True):
+            if folder.exists():
+                return
+            if not archive.exists():  # it does if writing was interrupted
+                download(url, archive)
+            try:
+                if mirror is None:
+                    check_archive(layout, archive)
+                original = read_original(layout, archive)
+                verify(layout, original.splits, original.names["label"], archive)
+            except UserError:
+                archive.unlink()
+                raise
+            write_tfds(layout.name, original, root)
+            archive.unlink()
+    except (UserError, OSError) as error:
+        raise UserError(
+            f"{layout.name} is not in {root}, and downloading it from {url} failed: {error}\n"
+            f"There are three ways on: `data_dir` with {layout.archive}, {layout.folder} or TFDS's "
+            f"{layout.name} in it; `mirror` with a URL of {layout.archive}; or `dataset` digits, "
+            "which needs no download."
+        ) from None
+
+
+def write_tfds(name: str, original: Original, data_dir: Path) -> None:
+    """Writes `DATA_DIR/NAME/VERSION` as TFDS does, as `array_record`, and checksums of its files.
+
+    TFDS's builder writes, to a temporary folder that it renames; it is given PNG bytes, for which
+    it does not need TensorFlow. Records, their order and all metadata are those of TFDS.
+    """
+    import tensorflow_datasets as tfds
+
+    stock = tfds.builder_cls(name)
+
+    class Builder(stock, skip_registration=True):  # type: ignore[misc, valid-type, call-arg]
+        __module__ = stock.__module__
+        name = stock.name
+
+        def _split_generators(self, dl_manager: Any) -> dict[str, Iterator[tuple[int, dict]]]:
+            for key, names in original.names.items():
+                self.info.features[key].names = names
+            return {split: _examples(original, split) for split in original.splits}
+
+    # TFDS reports on stdout, which belongs to the command that called.
+    with contextlib.redirect_stdout(sys.stderr):
+        builder = Builder(data_dir=data_dir, file_format="array_record")
+        builder.download_and_prepare()
+    folder = Path(builder.data_path)
+    write_json(folder / CHECKSUMS, checksums(folder))
+
+
+def _examples(original: Original, split: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    from PIL import Image
+
+    pairs = zip(original.splits[split].images, original.labels[split], strict=True)
+    for index, (pixels, labels) in enumerate(pairs):
+        png = io.BytesIO()
+        Image.fromarray(pixels).save(png, "PNG")
+        named = dict(zip(original.names, labels.tolist(), strict=True))
+        yield index, {"id": f"{split}_{index:05d}", "image": png.getvalue(), **named}
