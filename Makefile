@@ -29,16 +29,16 @@ test-oldest:
 # The tests that ask PyTorch, which is large and skipped where it is absent.
 test-torch: $(VENV)/installed
 	$(BIN)/pip install --quiet torch
-	$(BIN)/python -m pytest $(WORKERS) tests/test_torch_weights.py tests/test_convert.py
+	$(BIN)/python -m pytest $(WORKERS) tests/pytorch
 
 # Kills, a long run, determinism across caches: under 15 minutes, nothing else running.
 stress: $(VENV)/installed
-	$(BIN)/python -m pytest -n 0 -m stress tests/test_stress.py
+	$(BIN)/python -m pytest -n 0 -m stress tests/run/test_stress.py
 
 # Compiles for TPUs, runs nothing: some minutes a topology.
 tpu-check: $(VENV)/installed
 	$(BIN)/pip install --quiet "jax[tpu]"
-	$(BIN)/python scripts/tpu_check.py
+	$(BIN)/python benchmarks/tpu_check.py
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

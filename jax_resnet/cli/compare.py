@@ -97,8 +97,8 @@ def run(config: Config, which: str) -> None:
     that is done."""
     from jax_resnet.files import write_json
     from jax_resnet.report.comparison import INITIAL, initial_gradient_norms
-    from jax_resnet.training.train import train
     from jax_resnet.training.seeds import finished
+    from jax_resnet.training.train import train
 
     folder = config.folder
     trained = finished(config) is not None

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from jax_resnet.cli import with_flags
 from jax_resnet.cli.flags import parse
 from jax_resnet.cpu.allocator import keep_memory
 from jax_resnet.errors import UserError
@@ -53,15 +54,17 @@ def parse_config(arguments: Sequence[str]) -> Config:
 def command(arguments: Sequence[str]) -> None:
     keep_memory()
     config = parse_config(arguments)
-    from jax_resnet.run.distributed import ProcessLost, is_first, join
+    from jax_resnet.run.cluster import join
+    from jax_resnet.run.distributed import ProcessLost, is_first
     from jax_resnet.run.signals import Interrupted, raise_signals
     from jax_resnet.training.train import train
-    from jax_resnet.training.seeds import each_seed, train_seeds
 
     settings = config.hyper_parameters()
     join(config.coordinator, config.num_processes, config.process_id, settings)
     try:
         if config.seeds > 1:
+            from jax_resnet.training.seeds import train_seeds
+
             result = train_seeds(config)
         else:
             with raise_signals():
@@ -69,13 +72,13 @@ def command(arguments: Sequence[str]) -> None:
             result = train(config, dataset)
     except Interrupted as stop:
         if is_first():
-            folders = [run.folder for run in each_seed(config)]
+            folders = [run.folder for run in config.each_seed()]
             begun = ", ".join(str(folder) for folder in folders if folder.exists())
             saved = f"saved in {begun}" if begun else "nothing was begun"
             print(f"{stop}: {saved}; add --resume to the same command to continue", file=sys.stderr)
         sys.exit(stop.exit_code)
     except ProcessLost as lost:
-        print(f"error: {lost}", file=sys.stderr, flush=True)
+        print(f"error: {with_flags(str(lost))}", file=sys.stderr, flush=True)
         os._exit(1)  # JAX's own exit would wait for the lost process
     if is_first():
         show(result)

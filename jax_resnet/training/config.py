@@ -1,6 +1,7 @@
 """`Config`: every hyper-parameter and every flag, once."""
 
 import dataclasses
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
@@ -158,6 +159,15 @@ class Config:
     def folder(self) -> Path:
         """The run's folder."""
         return self.runs_dir.expanduser() / self.run_name
+
+    def each_seed(self) -> Iterator["Config"]:
+        """The runs that `seeds` stands for; of one seed, the run itself."""
+        if self.seeds == 1:
+            yield self
+            return
+        for seed in range(self.seed, self.seed + self.seeds):
+            name = f"{self.name}-seed{seed}" if self.name else None
+            yield dataclasses.replace(self, seed=seed, seeds=1, name=name)
 
     def to_json(self) -> dict[str, Any]:
         """The fields as JSON's types."""

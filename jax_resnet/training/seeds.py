@@ -4,7 +4,6 @@ Seeds need no communication, so eight chips train eight nets in the time of one.
 exactly the one that its seed alone would be: the same program, on one device.
 """
 
-import dataclasses
 import statistics
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -35,7 +34,7 @@ def train_seeds(config: Config) -> dict[str, Any]:
         UserError: as `train`, of the first seed that fails, after the others' end.
         Interrupted: when stopped; every begun run is saved.
     """
-    runs = list(each_seed(config))
+    runs = list(config.each_seed())
     devices = jax.devices()
     if jax.process_count() > 1:
         raise UserError(
@@ -54,16 +53,6 @@ def train_seeds(config: Config) -> dict[str, Any]:
         config.folder.mkdir(exist_ok=True)
         write_json(config.folder / "result.json", result)
     return result
-
-
-def each_seed(config: Config) -> Iterator[Config]:
-    """The runs that `config.seeds` stands for; of one seed, the run itself."""
-    if config.seeds == 1:
-        yield config
-        return
-    for seed in range(config.seed, config.seed + config.seeds):
-        name = f"{config.name}-seed{seed}" if config.name else None
-        yield dataclasses.replace(config, seed=seed, seeds=1, name=name)
 
 
 def train_once(config: Config, **how: Any) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from support import command, records
 
 from jax_resnet.cli.train import parse_config
 from jax_resnet.errors import UserError
-from jax_resnet.run.distributed import in_a_cluster, join
+from jax_resnet.run.cluster import in_a_cluster, join
 
 # A low rate: a high one would amplify the float32 rounding that differs between processes.
 FLAGS = ("--steps", "45", "--learning-rate", "0.002", "--name", "run")  # 18 steps an epoch

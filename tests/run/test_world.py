@@ -60,13 +60,12 @@ def test_a_signal_outside_the_loop_ends_the_run_and_it_goes_on(
 
 
 def test_a_signal_while_cifar_is_read_is_no_damage(tmp_path, monkeypatch):
-    (tmp_path / "dataset_info.json").touch()
-    (tmp_path / "cifar10.array_record-0").touch()
+    (tmp_path / "cifar10-train.array_record-0").touch()
 
     def interrupted(*_arguments, **_keywords):
         os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr("tensorflow_datasets.builder_from_directory", interrupted)
+    monkeypatch.setattr("array_record.python.array_record_module.ArrayRecordReader", interrupted)
     with pytest.raises(Interrupted), raise_signals():
         read_tfds(tmp_path)
 

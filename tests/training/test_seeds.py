@@ -93,7 +93,7 @@ def test_a_signal_stops_all_seeds_and_they_go_on(three, tmp_path, monkeypatch):
 def test_a_seed_that_fails_keeps_no_other_from_its_end(tmp_path, monkeypatch, devices):
     trained = []
 
-    def train_but_seed_0(config, **_how):
+    def train_but_seed_0(config, _dataset, **_how):
         if config.seed == 0:
             raise UserError("the loss is not finite")
         trained.append(config.seed)

@@ -8,10 +8,12 @@ import pytest
 
 from jax_resnet import Classifier, ResNet
 from jax_resnet.data import Split, load
+from jax_resnet.errors import UserError
 from jax_resnet.training.config import Config
 from jax_resnet.training.evaluation import evaluate, to_device
+from jax_resnet.training.optimizer import make_schedule
 from jax_resnet.training.programs import make_mesh, make_programs
-from jax_resnet.training.recipes import RECIPES, learning_rate, make_optimizer
+from jax_resnet.training.recipes import RECIPES, make_optimizer
 from jax_resnet.training.step import TrainState, cross_entropy, train_step
 
 DIGITS = load("digits")
@@ -39,8 +41,12 @@ def test_steps_lower_the_loss_and_donate_the_state(recipe):
         assert leaf.is_deleted(), "an old buffer is still alive"
 
 
+def schedule_of(config):
+    return make_schedule(config.schedule, config.learning_rate, config.steps, config.warmup)
+
+
 def test_article_divides_the_rate_by_ten_at_half_and_three_quarters():
-    schedule = learning_rate(RECIPES["article"], 0.1)
+    schedule = schedule_of(RECIPES["article"])
     rates = [float(schedule(step)) for step in (0, 31_999, 32_000, 47_999, 48_000, 63_999)]
     np.testing.assert_allclose(rates, [0.1, 0.1, 0.01, 0.01, 0.001, 0.001], rtol=1e-6)
 
@@ -48,7 +54,7 @@ def test_article_divides_the_rate_by_ten_at_half_and_three_quarters():
 def test_paper_warms_up_at_depth_110_only():
     for depth, rate in ((110, 0.01), (56, 0.1)):
         config = Config(**{**vars(RECIPES["paper"]), "depth": depth})
-        schedule = learning_rate(config, 0.1)
+        schedule = schedule_of(config)
         assert float(schedule(399)) == pytest.approx(rate)
         assert float(schedule(400)) == pytest.approx(0.1)
 
@@ -140,3 +146,11 @@ def test_large_images_are_evaluated_a_few_at_a_time():
         return to_device(Split(images, np.zeros(2, np.int32))).batch_size
 
     assert [batch_size(side) for side in (8, 32, 64, 512, 2048)] == [500, 500, 125, 1, 1]
+
+
+def test_warm_up_steps_are_honoured_at_any_depth_and_refused_where_there_are_none():
+    schedule = schedule_of(Config(warmup_steps=7))
+    assert float(schedule(6)) == pytest.approx(0.01)
+    assert float(schedule(7)) == pytest.approx(0.1)
+    with pytest.raises(UserError, match="`warmup_steps` is 7, expected 0 with the `schedule`"):
+        Config(schedule="linear", warmup_steps=7)
