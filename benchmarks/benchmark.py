@@ -1,11 +1,18 @@
-"""Time this project's step beside the usual Flax step and PyTorch's."""
+"""Time this project's step beside the usual Flax step and PyTorch's.
+
+    python benchmarks/benchmark.py --quick
+
+The processes that are timed import this file too, so only functions import JAX.
+"""
 
 import dataclasses
 import json
 import math
 import multiprocessing
 import statistics
+import sys
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.util import find_spec
@@ -13,18 +20,15 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
-from benchmark_figure import draw_figure
-from benchmark_steps import PEAK_SIZE, Case, training_flops
-from benchmark_worker import describe, workers
-
-from jax_resnet.cli.flags import main, parse
-from jax_resnet.errors import UserError
-from jax_resnet.files import new_file
+from case import Case
+from figure import draw_figure
+from steps import PEAK_SIZE
+from worker import workers
 
 OURS, FLAX, TORCH, COMPILED = "jax_resnet", "Flax, as usual", "PyTorch", "torch.compile"
 LOOP = "jax_resnet, train.py"
 ROUND_SECONDS = 0.5  # at least, so that a short step is timed over several
-LOOP_SECONDS = 15.0  # of the loop, so that an epoch's end weighs no more than in an epoch
+LOOP_SECONDS = 15.0  # of the loop, so that an epoch's end weighs no more than in a real epoch
 STEP = Case()
 # Around depth 20, batch 128, zeropad, float32, one thing varies at a time.
 VARIATIONS: tuple[dict[str, Any], ...] = (
@@ -42,56 +46,57 @@ VARIATIONS: tuple[dict[str, Any], ...] = (
 class Benchmark:
     """Time this project's step beside the usual Flax step and PyTorch's, where it is installed.
 
-    The steps are run in turn, each in a process of its own, so that what disturbs the machine
-    disturbs them alike; ratios are medians over the rounds. Run nothing else meanwhile. On a TPU,
-    which belongs to one process, they are run one after the other.
+    The steps are timed in turn, each in a separate process, so that disturbances of the machine
+    affect all of them; ratios are medians over the rounds. Run nothing else meanwhile. On a TPU,
+    which only one process can use, they are timed one after the other.
     """
 
     quick: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Only the row that matters: a training step of ResNet-20, batch 128."""
+    """Only the main row: a training step of ResNet-20, batch 128."""
     as_json: Annotated[bool, tyro.conf.arg(name="json"), tyro.conf.FlagCreatePairsOff] = False
-    """Print a JSON object a row instead of a table."""
+    """Print a JSON object for each row instead of a table."""
     rounds: int = 7
-    """How often each is timed."""
+    """How many times each is timed."""
     figure: Path | None = None
-    """Draw how cost grows with depth, batch and devices, as PNG."""
+    """Draw how the cost grows with depth, batch and devices, as PNG."""
 
 
-def command(arguments: Sequence[str]) -> None:
-    flags = parse(Benchmark, arguments)
+def main(flags: Benchmark) -> None:
+    from jax_resnet.errors import UserError
+    from jax_resnet.files import new_file
+
     if flags.rounds < 1:
-        raise UserError(f"--rounds is {flags.rounds}, expected 1 or more")
+        raise UserError(f"`rounds` is {flags.rounds}, expected 1 or more")
     if flags.quick and flags.figure:
-        raise UserError("--figure needs all rows, expected no --quick with it")
-    rows = []
+        raise UserError(f"`figure` is {flags.figure}, expected none with `quick`")
+    rows: list[dict[str, Any]] = []
     peaks: dict[str, float] = {}
-    for case in [STEP] if flags.quick else all_cases():
-        if case.precision not in peaks:
-            peaks[case.precision] = measure_peak(case)
-        found = measure(
-            case, implementations(case, flags.quick), flags.rounds, peaks[case.precision]
-        )
-        rows += found
-        for row in found if flags.as_json else ():
-            print(json.dumps(row), flush=True)
-    if not flags.as_json:
-        print_table(rows, peaks)
-    if flags.figure:
-        with new_file(flags.figure) as path:
-            draw_figure(rows, path)
+    with new_file(flags.figure) if flags.figure else nullcontext() as figure:
+        for case in [STEP] if flags.quick else all_cases():
+            if case.precision not in peaks:
+                peaks[case.precision] = measure_peak(case)
+            names = implementations(case, flags.quick)
+            found = measure(case, names, flags.rounds, peaks[case.precision])
+            rows += found
+            for row in found if flags.as_json else ():
+                print(json.dumps(row), flush=True)
+        if not flags.as_json:
+            print_table(rows, peaks)
+        if figure:
+            draw_figure(rows, figure)
 
 
 def all_cases() -> Iterator[Case]:
     """Every row of the table."""
     accelerator = platform() != "cpu"
-    more = ({"precision": "tf32"},) if accelerator else ({"devices": 2},)
+    more = ({"precision": "default"},) if accelerator else ({"devices": 2},)
     for mode in ("train", "eval"):
         for changed in (*VARIATIONS, *more):
             yield replace(STEP, mode=mode, **changed)
 
 
 def implementations(case: Case, quick: bool) -> list[str]:
-    """What is compared in a case; our whole loop only where it is the plain step's."""
+    """What is compared in a case; the whole training loop only in the main one."""
     found = [OURS, FLAX]
     if case == STEP and not quick:
         found.append(LOOP)
@@ -101,22 +106,22 @@ def implementations(case: Case, quick: bool) -> list[str]:
 
 
 def measure(case: Case, names: Sequence[str], rounds: int, peak: float) -> list[dict[str, Any]]:
-    """A row for each implementation that could be made, timed in turn."""
-    together = [[name] for name in names] if platform() == "tpu" else [names]
+    """A row for each implementation that can be made, timed in turn."""
+    turns = [[name] for name in names] if platform() == "tpu" else [names]
     timed: dict[str, Timing] = {}
-    for some in together:
-        timed |= time_in_turn(case, some, rounds)
+    for together in turns:
+        timed |= time_in_turn(case, together, rounds)
     flax, torch = (timed[name].seconds if name in timed else None for name in (FLAX, TORCH))
     return [
         {
             **dataclasses.asdict(case),
-            "what": describe(case),
+            "what": str(case),
             "implementation": name,
             "images_per_second": case.batch_size / timing.median,
             "spread": (max(timing.seconds) - min(timing.seconds)) / timing.median,
             "ratio_to_flax": ratio(flax, timing.seconds),
             "ratio_to_pytorch": ratio(torch, timing.seconds),
-            "share_of_peak": training_flops(case) * case.batch_size / timing.median / peak,
+            "share_of_peak": case.flops * case.batch_size / timing.median / peak,
             "compile_seconds": max(0.0, timing.first - timing.median),
             "peak_memory_mib": timing.memory,
         }
@@ -126,7 +131,7 @@ def measure(case: Case, names: Sequence[str], rounds: int, peak: float) -> list[
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds a step in each round and of the first, and the most memory in MiB."""
+    """Seconds per step in each round and of the first step, and peak memory in MiB."""
 
     seconds: list[float]
     first: float
@@ -138,7 +143,7 @@ class Timing:
 
 
 def time_in_turn(case: Case, names: Sequence[str], rounds: int) -> dict[str, Timing]:
-    """Times those that can be made."""
+    """Times those implementations that can be made, in turn."""
     with workers(case, names) as made:
         long = {LOOP: LOOP_SECONDS}
         steps = {
@@ -156,21 +161,21 @@ def time_in_turn(case: Case, names: Sequence[str], rounds: int) -> dict[str, Tim
 
 
 def ratio(others: list[float] | None, times: list[float]) -> float | None:
-    """How many times faster than the other, by the median over the rounds."""
+    """How many times as fast as the other, the median over the rounds."""
     if others is None:
         return None
     return statistics.median(a / b for a, b in zip(others, times, strict=True))
 
 
 def measure_peak(case: Case) -> float:
-    """Floating-point operations a second of a large matrix product, the best of 20 tries."""
+    """Floating-point operations per second of a large matrix product, the best of 20 tries."""
     with workers(replace(case, devices=1), ["matmul"]) as made:
         return 2 * PEAK_SIZE**3 / min(made["matmul"].seconds(10) / 10 for _ in range(20))
 
 
 @cache
 def platform() -> str:
-    """JAX's default backend, asked in a process that ends: this one must not hold the device."""
+    """JAX's default backend, found in a process that ends: this one must not hold the device."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(_platform)
 
@@ -202,4 +207,10 @@ def print_table(rows: Sequence[dict[str, Any]], peaks: dict[str, float]) -> None
 
 
 if __name__ == "__main__":
-    main(command)
+    from jax_resnet.cli import with_flags
+    from jax_resnet.errors import UserError
+
+    try:
+        main(tyro.cli(Benchmark))
+    except UserError as error:
+        sys.exit(f"error: {with_flags(str(error))}")

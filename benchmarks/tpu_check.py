@@ -1,8 +1,10 @@
-"""Compile the training program for TPUs, on a machine without one, and look at what comes out.
+"""Compile the training program for TPUs, on a machine without one, and check the result.
 
-`make tpu-check` runs it, with the libtpu that `pip install "jax[tpu]"` brings. Words choose what
-is compiled, by default `v5e:2x2 v6e:2x2 v4:2x2x1`, on one device and on all of each topology.
-Nothing is run: the numbers are the compiler's own.
+    python benchmarks/tpu_check.py v5e:2x2
+
+needs the libtpu that `pip install "jax[tpu]"` installs; `make tpu-check` does both. The arguments
+are topologies, by default `v5e:2x2 v6e:2x2 v4:2x2x1`; the program is compiled for one device and
+for all devices of each. Nothing is run: the numbers are the compiler's estimates.
 """
 
 import os
@@ -10,10 +12,10 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 os.environ["JAX_PLATFORMS"] = "cpu"
-os.environ["TPU_SKIP_MDS_QUERY"] = "1"  # no metadata server to ask
+os.environ["TPU_SKIP_MDS_QUERY"] = "1"  # there is no metadata server
 
 import jax
 import jax.numpy as jnp
@@ -21,11 +23,14 @@ import numpy as np
 from jax.experimental import topologies
 from jax.sharding import AxisType, Mesh
 
-from jax_resnet.training.config import Config, make_model
+from jax_resnet import ResNet
+from jax_resnet.training import TrainState
+from jax_resnet.training.config import Config
+from jax_resnet.training.precision import Precision, compute_dtype
 from jax_resnet.training.programs import make_programs, replicated
 from jax_resnet.training.recipes import make_optimizer
-from jax_resnet.training.step import TrainState
 
+PRECISIONS: tuple[Precision, ...] = ("default", "bf16")
 KINDS = ("v5e:2x2", "v6e:2x2", "v4:2x2x1")
 IMAGES = 45_000
 DATA_SET = f"u8[{IMAGES},32,32,3]"
@@ -37,13 +42,13 @@ def command(kinds: Sequence[str]) -> None:
     print("|---|---:|---|---:|---:|---:|---:|")
     for kind in kinds or KINDS:
         devices = topologies.get_topology_desc(kind, "tpu").devices
-        for precision in ("tf32", "bf16"):
+        for precision in PRECISIONS:
             for count in (1, len(devices)):
                 check(kind, devices[:count], precision)
 
 
-def check(kind: str, devices: Sequence[Any], precision: Literal["tf32", "bf16"]) -> None:
-    """Compiles, asserts what must hold, prints a row a step, and on stderr the layouts chosen."""
+def check(kind: str, devices: Sequence[Any], precision: Precision) -> None:
+    """Compiles, asserts what must hold, prints a row, and the layouts chosen on stderr."""
     mesh = Mesh(np.array(devices), ("data",), axis_types=(AxisType.Auto,))
     compiled = compile_steps(mesh, Config(precision=precision))
     text = compiled.as_text()
@@ -60,9 +65,9 @@ def check(kind: str, devices: Sequence[Any], precision: Literal["tf32", "bf16"])
 
 
 def compile_steps(mesh: Mesh, config: Config) -> Any:
-    """`train.py`'s many steps in a dispatch, compiled for the mesh, nothing put on it."""
-    fields: dict[str, Any] = {"dtype": jnp.bfloat16} if config.precision == "bf16" else {}
-    model, tx = make_model(config, 10, **fields), make_optimizer(config)
+    """The many steps of one dispatch of `train.py`, compiled for a mesh; no array is put on it."""
+    dtype = compute_dtype(config.precision)
+    model, tx = ResNet(config.depth, 10, config.shortcut, dtype), make_optimizer(config)
     programs = make_programs(config, IMAGES, True, mesh, single_steps=False)
     data = (
         jax.ShapeDtypeStruct((IMAGES, 32, 32, 3), jnp.uint8),
@@ -73,31 +78,31 @@ def compile_steps(mesh: Mesh, config: Config) -> Any:
         jax.eval_shape(lambda key: TrainState.init(key, model, tx, (32, 32, 3)), jax.random.key(0)),
         jax.eval_shape(programs.zeros),
         data,
-        jax.eval_shape(programs.orders, jax.ShapeDtypeStruct((), jnp.int32)),
+        jax.eval_shape(programs.permutations, jax.ShapeDtypeStruct((), jnp.int32)),
     )
     everywhere = replicated(mesh)
     arguments = jax.tree.map(
         lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=everywhere), arguments
     )
-    advance: Any = programs.advance  # jitted, whatever its type says
+    advance: Any = programs.advance  # a jitted function, which its type does not say
     return advance.lower(*arguments).compile()
 
 
 def check_loop(text: str) -> None:
-    """Asserts that the steps are one loop on the device, which speaks to no host and makes no
-    copy of the data set."""
+    """Asserts that the steps are one loop on the device, which exchanges nothing with the host and
+    makes no copy of the data set."""
     assert re.search(r"op_name=\"jit\(many_steps\)/while\"", text), "the program has no loop"
     traffic = re.findall(HOST_TRAFFIC, text)
-    assert not traffic, f"the program speaks to the host: {traffic}"
+    assert not traffic, f"the program exchanges data with the host: {traffic}"
     inside, entry = text.split("\nENTRY ")
     assert DATA_SET in entry, f"the program takes no {DATA_SET}"
     made = re.findall(rf"= {re.escape(DATA_SET)}\S* ([\w-]+)\(", inside)
     copies = set(made) - {"parameter", "get-tuple-element"}
-    assert not copies, f"the loop makes a data set anew, by {copies}"
+    assert not copies, f"the loop copies the data set: {copies}"
 
 
 def layouts(text: str) -> Counter[str]:
-    """How often each shape and layout of an activation of a batch occurs."""
+    """Counts the shapes and layouts of a batch's activations."""
     return Counter(re.findall(r"(?:f32|bf16)\[\d+,(?:32,32,16|16,16,32|8,8,64)\]\{[\d,]+", text))
 
 

@@ -1,8 +1,10 @@
-"""Several seeds on one device: one `vmap`ped step for all, or a step each in turn?
+"""Several seeds on one device: is one `vmap`ped step for all faster than a step for each in turn?
 
-Without words, times both here, alternately. With a TPU topology (`v5e:2x2`), compiles both for one
-of its chips on a machine without one, as `tpu_check.py` does, and prints the compiler's flops and
-bytes.
+    python benchmarks/vmap_seeds.py
+    python benchmarks/vmap_seeds.py v5e:2x2
+
+The first times both here, alternately. The second compiles both for a chip of a TPU topology, on a
+machine without one, as `tpu_check.py` does, and prints the compiler's flops and bytes.
 """
 
 import os
@@ -15,20 +17,21 @@ from typing import Any
 SEEDS = 2
 ROUNDS = 5
 BATCH = 128
+DEPTH = 20
 
 Step = Callable[..., Any]
 
 
 def steps(**fields: Any) -> tuple[Callable[[], Any], Step, Step]:
-    """What makes states, a step of one seed, and one of all seeds."""
+    """A function that makes the states, a step of one seed, and a step of all seeds."""
     import jax
 
     from jax_resnet import ResNet
+    from jax_resnet.training import TrainState, train_step
     from jax_resnet.training.config import Config
     from jax_resnet.training.recipes import make_optimizer
-    from jax_resnet.training.step import TrainState, train_step
 
-    model, tx = ResNet(20, **fields), make_optimizer(Config())
+    model, tx = ResNet(DEPTH, **fields), make_optimizer(Config())
 
     def states() -> Any:
         keys = jax.random.split(jax.random.key(0), SEEDS)
@@ -67,15 +70,15 @@ def measure() -> None:
     medians = {how: statistics.median(seconds[1:]) for how, seconds in times.items()}
     ratio = medians["vmap"] / medians["in turn"]
     print(
-        f"{SEEDS} seeds, ResNet-20, batch {BATCH}: {medians['in turn']:.2f} s in turn, "
+        f"{SEEDS} seeds, ResNet-{DEPTH}, batch {BATCH}: {medians['in turn']:.2f} s in turn, "
         f"{medians['vmap']:.2f} s vmapped, {ratio:.2f} times as long"
     )
 
 
-def look(kinds: Sequence[str]) -> None:
-    """Compiles both for a chip of each kind."""
+def compile_for(kinds: Sequence[str]) -> None:
+    """Compiles both for a chip of each topology."""
     os.environ["JAX_PLATFORMS"] = "cpu"
-    os.environ["TPU_SKIP_MDS_QUERY"] = "1"  # no metadata server to ask
+    os.environ["TPU_SKIP_MDS_QUERY"] = "1"  # there is no metadata server
     import jax
     from jax.experimental import topologies
     from jax.sharding import SingleDeviceSharding
@@ -93,7 +96,7 @@ def look(kinds: Sequence[str]) -> None:
             arguments = [
                 jax.ShapeDtypeStruct(a.shape[seeds == 1 :], a.dtype, sharding=chip)
                 for a in jax.tree.leaves((shapes, *batch))
-            ]  # one seed has no axis of seeds
+            ]  # a single seed has no seed axis
             arguments = jax.tree.unflatten(jax.tree.structure((shapes, *batch)), arguments)
             cost: Any = step.lower(*arguments).compile().cost_analysis()  # type: ignore[attr-defined]
             flops, moved = cost["flops"] / seeds / 1e9, cost["bytes accessed"] / seeds / 1e6
@@ -101,4 +104,4 @@ def look(kinds: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    look(sys.argv[1:]) if sys.argv[1:] else measure()
+    compile_for(sys.argv[1:]) if sys.argv[1:] else measure()

@@ -1,90 +1,96 @@
-"""Finished runs side by side: by variant and depth, seeds together."""
+"""Finished runs side by side: runs that differ in their seeds only form a group."""
 
 import dataclasses
 import statistics
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax.numpy as jnp
 
 from jax_resnet.data import Dataset
 from jax_resnet.errors import UserError
-from jax_resnet.run.folder import Run, chosen, read_json
-from jax_resnet.training.config import Config, default_shortcut
-from jax_resnet.training.job import initial, training_data
-from jax_resnet.training.programs import make_mesh, make_programs
+from jax_resnet.files import read_json
+from jax_resnet.model import ShortcutName
+from jax_resnet.run.folder import Run, chosen
+from jax_resnet.training.config import Config
+from jax_resnet.training.config_file import read_config
+from jax_resnet.training.programs import device_data, init_state, make_mesh, make_programs
 
-# Test accuracies on CIFAR-10.
-ARTICLE = {"zeropad": 0.8990, "conv1x1": 0.9027, "cnn": 0.8982}  # depth 20
-PAPER = {20: 0.9125, 32: 0.9249, 44: 0.9283, 56: 0.9303, 110: 0.9357}  # option A, by depth
-INITIAL = "initial_gradient_norms.json"  # in a run's folder, where `compare.py` looked
+Variant = Literal[ShortcutName, "cnn"]  # a residual net by its shortcut, or the plain net
+
+# Test accuracies on CIFAR-10 by variant and depth. The paper (table 6, option A) gives those of
+# its plain nets in a figure only.
+PUBLISHED: dict[str, dict[tuple[str, int], float]] = {
+    "the article": {("zeropad", 20): 0.8990, ("conv1x1", 20): 0.9027, ("cnn", 20): 0.8982},
+    "the paper": {
+        ("subsample", 20): 0.9125,
+        ("subsample", 32): 0.9249,
+        ("subsample", 44): 0.9283,
+        ("subsample", 56): 0.9303,
+        ("subsample", 110): 0.9357,
+    },
+}
+INITIAL = "initial_gradient_norms.json"  # in a run's folder: `initial_gradient_norms`
 
 
 @dataclasses.dataclass(frozen=True)
 class Group:
-    """The runs that differ in their seeds only.
+    """Runs that differ in their seeds only.
 
     Attributes:
-        variant: a shortcut's name, or "cnn".
+        dataset: what they were trained on.
+        recipe: what their hyper-parameters started from.
+        variant: one of `Variant`.
         depth: of the net.
         records: the lines of `metrics.jsonl` of each run.
-        accuracies: on the test images, of the state chosen on validation, one a run.
-        initial: gradient norms of each part before the first step, of the runs that know them.
-        dataset: what they were trained on.
+        accuracies: test accuracy of each run, of the state chosen on validation.
+        initial: gradient norms of each part before the first step, of the runs that have them.
     """
 
+    dataset: str
+    recipe: str
     variant: str
     depth: int
-    records: list[list[dict[str, Any]]]
-    accuracies: list[float]
-    initial: list[dict[str, float]]
-    dataset: str = "cifar10"
-
-    @property
-    def label(self) -> str:
-        return f"{self.variant}-{self.depth}"
+    records: list[list[dict[str, Any]]] = dataclasses.field(default_factory=list)
+    accuracies: list[float] = dataclasses.field(default_factory=list)
+    initial: list[dict[str, float]] = dataclasses.field(default_factory=list)
 
     @property
     def mean(self) -> float:
+        """Mean test accuracy."""
         return statistics.mean(self.accuracies)
 
     @property
-    def deviation(self) -> float | None:
-        """Standard deviation over the seeds (n - 1); None for one."""
+    def std(self) -> float | None:
+        """Standard deviation of the test accuracy over the seeds (n - 1); None for one run."""
         return statistics.stdev(self.accuracies) if len(self.accuracies) > 1 else None
 
-    @property
-    def article(self) -> float | None:
-        """The article's test accuracy of this net."""
-        same = (self.dataset, self.depth) == ("cifar10", 20)
-        return ARTICLE.get(self.variant) if same else None
-
-    @property
-    def paper(self) -> float | None:
-        """The paper's, of this depth (table 6). Its shortcuts pad with zeros."""
-        same = self.dataset == "cifar10" and self.variant in ("zeropad", "subsample")
-        return PAPER.get(self.depth) if same else None
+    def published(self, source: str) -> float | None:
+        """Test accuracy of the same net in one of `PUBLISHED`."""
+        found = PUBLISHED[source].get((self.variant, self.depth))
+        return found if self.dataset == "cifar10" else None
 
 
 def collect(folders: Iterable[Path]) -> list[Group]:
-    """The finished runs of these folders, wherever they were made, in the order given.
+    """Groups the finished runs of these folders, in the order given.
 
     Raises:
-        UserError: if a folder holds no finished run.
+        UserError: if a folder holds no finished run, or two runs of a data set, a recipe, a variant
+            and a depth differ in more than their seeds.
     """
-    groups: dict[tuple[str, int], Group] = {}
+    groups: dict[tuple[str, str, str, int], Group] = {}
+    first: dict[tuple[str, str, str, int], tuple[Path, Config]] = {}
     for folder in folders:
         run = Run(folder)
-        config, result = run.config(), read_json(run.result_file)
+        config, result = Config(**read_config(run.config_file)), read_json(run.result_file)
         try:
-            variant = config["shortcut"] or default_shortcut(config["model"]) or "cnn"
-            scores = chosen(result)
-            accuracy, depth = float(scores["accuracy"]), int(config["depth"])
-            dataset = str(config["dataset"])
+            accuracy = float(chosen(result)["accuracy"])
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise UserError(f"{folder} holds no finished run: {error!r}") from error
-        group = groups.setdefault((variant, depth), Group(variant, depth, [], [], [], dataset))
+        key = (config.dataset, config.recipe, config.shortcut or "cnn", config.depth)
+        refuse_differences(*first.setdefault(key, (folder, config)), folder, config)
+        group = groups.setdefault(key, Group(*key))
         group.records.append(run.records())
         group.accuracies.append(accuracy)
         if (folder / INITIAL).is_file():
@@ -92,29 +98,50 @@ def collect(folders: Iterable[Path]) -> list[Group]:
     return list(groups.values())
 
 
-def table(groups: Sequence[Group]) -> str:
-    """Test accuracies as Markdown, beside the article's and the paper's."""
-    lines = [
-        "| net | depth | seeds | test accuracy | the article | the paper |",
-        "| --- | ---: | ---: | ---: | ---: | ---: |",
+def refuse_differences(one: Path, config: Config, other: Path, other_config: Config) -> None:
+    """Raises a `UserError` that names the hyper-parameters but for the seed that differ."""
+    mine, theirs = config.hyper_parameters(), other_config.hyper_parameters()
+    differences = [
+        f"`{name}` is {value!r} and {theirs[name]!r}"
+        for name, value in mine.items()
+        if name != "seed" and value != theirs[name]
     ]
-    for group in groups:
-        spread = "" if group.deviation is None else f" ± {group.deviation:.4f}"
-        published = (group.article, group.paper)
-        theirs = ["" if value is None else f"{value:.4f}" for value in published]
+    if differences:
+        raise UserError(
+            f"{one} and {other} can't be averaged: {'; '.join(differences)}, expected runs of a "
+            "recipe that differ in `seed` only"
+        )
+
+
+def net_names(groups: Sequence[Group]) -> list[str]:
+    """The variant of each group, after its data set and recipe where these vary."""
+    varied = [name for name in ("dataset", "recipe") if len({getattr(g, name) for g in groups}) > 1]
+    return [" ".join([*(getattr(g, name) for name in varied), g.variant]) for g in groups]
+
+
+def table(groups: Sequence[Group]) -> str:
+    """Test accuracies, and those published of the same nets, as Markdown."""
+    lines = [
+        f"| net | depth | seeds | test accuracy | {' | '.join(PUBLISHED)} |",
+        f"| --- | ---: | ---: | ---: |{' ---: |' * len(PUBLISHED)}",
+    ]
+    for name, group in zip(net_names(groups), groups, strict=True):
+        spread = "" if group.std is None else f" ± {group.std:.4f}"
+        published = [group.published(source) for source in PUBLISHED]
+        others = " | ".join("" if value is None else f"{value:.4f}" for value in published)
         lines.append(
-            f"| {group.variant} | {group.depth} | {len(group.accuracies)} | "
-            f"{group.mean:.4f}{spread} | {theirs[0]} | {theirs[1]} |"
+            f"| {name} | {group.depth} | {len(group.accuracies)} | {group.mean:.4f}{spread} | "
+            f"{others} |"
         )
     return "\n".join(lines) + "\n"
 
 
 def initial_gradient_norms(config: Config, dataset: Dataset) -> dict[str, float]:
-    """L2 norms of each part's gradient on the run's first batch, before any step."""
+    """L2 norm of the gradient of each part of the net on the run's first batch, before a step."""
     mesh = make_mesh()
     programs = make_programs(config, len(dataset.train), dataset.flippable, mesh, single_steps=True)
-    state = initial(config, dataset, mesh)
-    data = training_data(config, dataset, mesh)
-    orders = programs.orders(jnp.asarray(state.step))
-    _, totals = programs.advance(state, programs.zeros(), data, orders)
+    state = init_state(config, dataset.num_classes, dataset.image_shape, mesh)
+    data = device_data(dataset.train, config.normalization, mesh)
+    permutations = programs.permutations(jnp.asarray(state.step))
+    _, totals = programs.advance(state, programs.zeros(), data, permutations)
     return {part: float(norm) for part, norm in totals["gradient_norms"].items()}

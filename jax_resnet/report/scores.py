@@ -1,23 +1,20 @@
-"""A model and the images it is scored on, from what a command is told."""
+"""Loss and accuracy of a model on a split of a data set."""
 
 import os
 from pathlib import Path
 from typing import Any, Literal
-
-import jax.numpy as jnp
 
 from jax_resnet.classifier import Classifier
 from jax_resnet.data import Dataset
 from jax_resnet.errors import UserError
 from jax_resnet.pretrained import load_classifier
 from jax_resnet.run.folder import Run
-from jax_resnet.training.config import Config
+from jax_resnet.training.config import Config, load_dataset
 from jax_resnet.training.config_file import read_config
 from jax_resnet.training.evaluation import evaluate, to_device
-from jax_resnet.training.job import load_dataset
+from jax_resnet.training.precision import Precision, compute_dtype, matmul_precision
 
 SplitName = Literal["test", "validation", "train"]
-Precision = Literal["float32", "tf32", "bf16"]
 
 
 def score(
@@ -29,84 +26,90 @@ def score(
     """`split`, `count`, `correct`, `accuracy` and mean `loss` of a model on a split.
 
     Args:
-        model: a run's folder, whose `config.json` says what the data and its splits are; or a
-            Classifier file.
-        split: as the run divided the data; a file knows of no validation images.
-        precision: of the computation; anything but float32 may change answers.
-        data: fields of `Config` that say what the data is and where it lies: `dataset`,
-            `data_dir`, `image_size`, `split_proportions`; for a run they may move the data, not
-            change it.
+        model: a run's folder, which determines the data and its splits; or a Classifier file.
+        split: as the run divided the data; a Classifier file has no validation images.
+        precision: of the computation; other values than float32 may change predictions.
+        data: fields of `Config` that name the data: `dataset`, `data_dir`, `image_size`,
+            `split_proportions`. For a run only `data_dir` may differ from the run's own.
 
     Raises:
-        UserError: if there is no such model, data or split, or they don't suit each other.
+        UserError: if the model, the data or the split does not exist, or the model does not fit
+            the data.
     """
     classifier = load_classifier(model)
     given = {name: value for name, value in data.items() if value is not None}
-    is_run = Path(model).is_dir()
-    if split == "validation" and not is_run and given.get("dataset") != "folder":
-        raise UserError(
-            f"--split validation: {model} does not say which images were kept for validation, "
-            "expected the folder of the run, or --split test or train"
-        )
-    if is_run:
+    if Path(model).is_dir():
         dataset = run_dataset(classifier, Path(model), given)
     else:
+        if split == "validation" and given.get("dataset") != "folder":
+            raise UserError(
+                f"`split` is 'validation', but {model} does not record which images were kept for "
+                "validation, expected the folder of the run, or the split 'test' or 'train'"
+            )
         dataset = load_dataset(file_config(classifier, given))
-        check_suits(classifier, dataset)
+        check_fits(classifier, dataset)
     images = getattr(dataset, split)
     if not len(images):
-        raise UserError(f"--split {split}: there are no such images in {dataset.name}")
-    if precision == "bf16":
-        classifier = classifier.replace(model=classifier.model.clone(dtype=jnp.bfloat16))
-    matmul = "float32" if precision == "float32" else "default"
-    return {"split": split} | evaluate(classifier, to_device(images), precision=matmul)
+        raise UserError(f"`split` is {split!r}, but {dataset.name} has no such images")
+    model_at_precision = classifier.model.clone(dtype=compute_dtype(precision))
+    scores = evaluate(
+        classifier.replace(model=model_at_precision),
+        to_device(images),
+        precision=matmul_precision(precision),
+    )
+    return {"split": split} | scores
 
 
 def run_dataset(classifier: Classifier, folder: Path, given: dict[str, Any]) -> Dataset:
-    """The data of the run in a folder, split as there, which suits its `classifier`; `given` may
-    say where it lies now."""
-    dataset = load_dataset(run_config(folder, given))
-    check_suits(classifier, dataset)
-    Run(folder).refuse_other_data(dataset)
-    return dataset
+    """The data of the run in `folder`, split as there.
 
+    Args:
+        classifier: must fit the data.
+        folder: the run's.
+        given: `data_dir`, where the data lies now, and fields that must equal the run's.
 
-def run_config(folder: Path, given: dict[str, Any]) -> Config:
-    """The `Config` in a run's folder, told where the data lies now."""
-    try:
-        values = read_config(folder / "config.json")
-    except UserError as error:
-        raise UserError(str(error).removeprefix("--config ")) from error
+    Raises:
+        UserError: if the run, the data or `given` does not fit.
+    """
+    run = Run(folder)
+    values = read_config(run.config_file)
     for name, value in given.items():
         if name != "data_dir" and values.get(name) != value:
             raise UserError(
-                f"--{name.replace('_', '-')} is {value!r}, but {folder} was trained with "
-                f"{values.get(name)!r}: leave the flag out"
+                f"`{name}` is {value!r}, but {folder} was trained with {values.get(name)!r}: "
+                "leave it out"
             )
-    return Config(**values | given)
+    dataset = load_dataset(Config(**values | given))
+    check_fits(classifier, dataset)
+    run.refuse_other_data(dataset.counts)
+    return dataset
 
 
 def file_config(classifier: Classifier, given: dict[str, Any]) -> Config:
-    """The `Config` of a data set as it comes, nothing taken from its training images."""
+    """The `Config` of a data set with all its training images in `train`."""
     if given.get("dataset") == "folder":
         given = given | {"channels": classifier.channels}
     return Config(val_fraction=0, **given)
 
 
-def check_suits(classifier: Classifier, dataset: Dataset) -> None:
-    """Raises a `UserError` if the classifier has other classes or takes other images."""
+def check_fits(classifier: Classifier, dataset: Dataset) -> None:
+    """Raises a `UserError` if classes, channels or image size of the two differ."""
     classes, channels = len(classifier.class_names), classifier.channels
     height, width, found = dataset.image_shape
     if (classes, channels) != (dataset.num_classes, found):
         raise UserError(
-            f"the model tells {classes} classes in images of {channels} channels, "
-            f"{dataset.name} has {dataset.num_classes} classes in images of {found}"
+            f"the model has {classes} classes and takes images of {channels} channels, "
+            f"{dataset.name} has {dataset.num_classes} classes and images of {found}"
         )
-    theirs, ours = classifier.class_names, dataset.class_names
-    if theirs != ours and theirs != tuple(map(str, range(classes))):
+    names, expected = classifier.class_names, dataset.class_names
+    if names != expected and names != tuple(map(str, range(classes))):
         raise UserError(
-            f"the model tells {', '.join(theirs)}, {dataset.name} has {', '.join(ours)}"
+            f"the classes of the model are {', '.join(names)}, "
+            f"those of {dataset.name} are {', '.join(expected)}"
         )
     if classifier.mean.ndim == 3 and classifier.mean.shape[:2] != (height, width):
         size = "x".join(map(str, classifier.mean.shape[:2]))
-        raise UserError(f"the model takes {size} pixels, {dataset.name} has {height}x{width}")
+        raise UserError(
+            f"the model takes images of {size} pixels, those of {dataset.name} have "
+            f"{height}x{width}"
+        )

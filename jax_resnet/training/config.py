@@ -175,7 +175,8 @@ class Config:
 
     def hyper_parameters(self) -> dict[str, Any]:
         """The fields that the result depends on, as JSON's types."""
-        return {k: v for k, v in self.to_json().items() if k not in NOT_HYPER_PARAMETERS}
+        fields = self.to_json() | {"warmup_steps": self.warmup}
+        return {k: v for k, v in fields.items() if k not in NOT_HYPER_PARAMETERS}
 
 
 @cache

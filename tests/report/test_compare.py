@@ -1,17 +1,23 @@
-"""`scripts/compare.py`: every run made once, pictures, and a table."""
+"""`scripts/compare.py`: every run is trained once; figures and a table compare them."""
 
 import json
 import runpy
 import statistics
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
+from support import SCRIPTS
 
-from jax_resnet.report.comparison import Group, table
+from jax_resnet.errors import UserError
+from jax_resnet.files import write_json
+from jax_resnet.model import PARTS, ShortcutName
+from jax_resnet.report.comparison import Group, collect, table
+from jax_resnet.report.comparison_figures import draw_comparison
+from jax_resnet.training.config import Config
 
-SCRIPT = Path(__file__).parents[1] / "scripts" / "compare.py"
-PICTURES = {
+FIGURES = {
     "train_loss.png",
     "validation_loss.png",
     "train_accuracy.png",
@@ -33,7 +39,7 @@ def compare(tmp_path_factory):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(sys, "argv", ["compare.py", *map(str, words)])
             try:
-                runpy.run_path(str(SCRIPT), run_name="__main__")
+                runpy.run_path(str(SCRIPTS / "compare.py"), run_name="__main__")
             except SystemExit as stop:
                 code = stop.code
         return folder, code, *capsys.readouterr()
@@ -41,12 +47,12 @@ def compare(tmp_path_factory):
     return call
 
 
-def test_runs_are_made_once_and_drawn_together(compare, capsys):
+def test_runs_are_trained_once_and_drawn_together(compare, capsys):
     folder, code, stdout, _ = compare(capsys, "--seeds", "0")
     assert code == 0
     runs = sorted((folder / "runs").iterdir())
     assert len(runs) == 3
-    assert {path.name for path in (folder / "out").iterdir()} == PICTURES | {"table.md"}
+    assert {path.name for path in (folder / "out").iterdir()} == FIGURES | {"table.md"}
     assert (folder / "out" / "table.md").read_text() == stdout
     result = json.loads((folder / "runs/cnn-8-digits-article-seed0/result.json").read_text())
     assert f"| cnn | 8 | 1 | {result['best']['accuracy']:.4f} |" in stdout
@@ -56,25 +62,71 @@ def test_runs_are_made_once_and_drawn_together(compare, capsys):
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
-def test_some_of_the_nets_alone(compare, capsys):
+def test_variants_can_be_chosen(compare, capsys):
     compare(capsys, "--seeds", "0")
-    _, code, stdout, stderr = compare(capsys, "--seeds", "0", "--variants", "cnn", "zeropad")
+    _, code, stdout, stderr = compare(capsys, "--seeds", "0", "--variants", "cnn", "subsample")
     assert code == 0
-    assert stderr.count("is finished") == 2
-    assert [line.split(" | ")[0] for line in stdout.splitlines()[2:]] == ["| cnn", "| zeropad"]
+    assert stderr.count("is finished") == 1
+    assert [line.split(" | ")[0] for line in stdout.splitlines()[2:]] == ["| cnn", "| subsample"]
 
 
-def test_the_table_has_means_and_deviations_over_seeds():
+def group(variant, depth, accuracies, dataset="cifar10", recipe="article"):
+    return Group(dataset, recipe, variant, depth, accuracies=accuracies)
+
+
+def test_the_table_has_means_and_standard_deviations_over_seeds():
     accuracies = [0.91, 0.92, 0.915]
-    mean, deviation = statistics.mean(accuracies), statistics.stdev(accuracies)
-    lines = table([Group("zeropad", 20, [], accuracies, []), Group("cnn", 56, [], [0.9], [])])
-    assert f"| zeropad | 20 | 3 | {mean:.4f} ± {deviation:.4f} | 0.8990 | 0.9125 |" in lines
+    mean, std = statistics.mean(accuracies), statistics.stdev(accuracies)
+    lines = table([group("zeropad", 20, accuracies), group("cnn", 56, [0.9])])
+    assert f"| zeropad | 20 | 3 | {mean:.4f} ± {std:.4f} | 0.8990 |  |" in lines
     assert "| cnn | 56 | 1 | 0.9000 |  |  |" in lines
 
 
-def test_what_was_published_of_cifar10_stands_beside_cifar10_only():
-    lines = table([Group("zeropad", 20, [], [0.97], [], dataset="digits")])
-    assert "| zeropad | 20 | 1 | 0.9700 |  |  |" in lines
+def test_published_accuracies_stand_beside_the_same_net_on_cifar10_only():
+    paper, digits = group("subsample", 20, [0.91]), group("zeropad", 20, [0.97], dataset="digits")
+    assert "| subsample | 20 | 1 | 0.9100 |  | 0.9125 |" in table([paper])
+    assert "| zeropad | 20 | 1 | 0.9700 |  |  |" in table([digits])
+
+
+def write_run(folder, accuracy=0.9, **fields):
+    """A finished run on digits, without training."""
+    config = Config(dataset="digits", depth=8, name=folder.name, **fields)
+    folder.mkdir(parents=True)
+    write_json(folder / "config.json", config.to_json())
+    write_json(folder / "result.json", {"last": {"accuracy": accuracy}})
+    norms = dict.fromkeys(PARTS, 1.0)
+    record = {"step": 1, "train_loss": 1.0, "train_accuracy": 0.5, "gradient_norms": norms}
+    (folder / "metrics.jsonl").write_text(json.dumps(record) + "\n")
+    return folder
+
+
+@pytest.mark.parametrize("shortcut", [*get_args(ShortcutName), None])
+def test_runs_that_differ_in_their_seeds_are_a_group(tmp_path, shortcut):
+    fields = {"model": "resnet" if shortcut else "cnn", "shortcut": shortcut}
+    folders = [
+        write_run(tmp_path / str(seed), accuracy, seed=seed, **fields)
+        for seed, accuracy in enumerate((0.8, 0.9))
+    ]
+    (found,) = collect(folders)
+    assert (found.variant, found.accuracies) == (shortcut or "cnn", [0.8, 0.9])
+
+
+def test_runs_of_different_recipes_are_not_averaged(tmp_path):
+    folders = [
+        write_run(tmp_path / recipe, accuracy, recipe=recipe)
+        for recipe, accuracy in (("article", 0.8), ("fast", 0.9))
+    ]
+    groups = collect(folders)
+    assert "| article zeropad | 8 | 1 | 0.8000 |" in table(groups)
+    assert "| fast zeropad | 8 | 1 | 0.9000 |" in table(groups)
+    draw_comparison(groups, tmp_path)
+    assert (tmp_path / "test_accuracy.png").exists()
+
+
+def test_runs_of_a_recipe_with_different_hyper_parameters_are_refused(tmp_path):
+    folders = [write_run(tmp_path / str(n), seed=n, steps=n) for n in (1, 2)]
+    with pytest.raises(UserError, match="`steps` is 1 and 2"):
+        collect(folders)
 
 
 def test_gradients_before_the_first_step_are_kept(compare, capsys):
@@ -82,11 +134,11 @@ def test_gradients_before_the_first_step_are_kept(compare, capsys):
     norms = json.loads(
         (folder / "runs/cnn-8-digits-article-seed0/initial_gradient_norms.json").read_text()
     )
-    assert norms.keys() >= {"stem_conv", "stage1", "stage2", "stage3", "head"}
+    assert norms.keys() == set(PARTS)
     assert all(norm > 0 for norm in norms.values())
 
 
-def test_a_finished_run_without_them_is_looked_at_not_trained_again(compare, capsys):
+def test_a_finished_run_without_them_is_not_trained_again(compare, capsys):
     folder, *_ = compare(capsys, "--seeds", "0")
     run = folder / "runs/cnn-8-digits-article-seed0"
     initial, result = run / "initial_gradient_norms.json", run / "result.json"
@@ -97,14 +149,14 @@ def test_a_finished_run_without_them_is_looked_at_not_trained_again(compare, cap
     assert result.stat().st_mtime_ns == trained
 
 
-def test_a_finished_run_of_another_kind_is_refused(compare, capsys):
+def test_a_finished_run_with_other_hyper_parameters_is_refused(compare, capsys):
     compare(capsys, "--seeds", "0")
     _, code, _, stderr = compare(capsys, "--seeds", "0", "--steps", "13")
     assert code == 2
     assert "--steps was 12, is 13" in stderr
 
 
-def test_values_replace_the_recipes(compare, capsys):
+def test_flags_replace_values_of_the_recipe(compare, capsys):
     flags = ["--learning-rate", "0.03", "--muon-momentum", "0.5", "--label-smoothing", "0.2"]
     flags += ["--seeds", "0", "--variants", "cnn", "--recipe", "fast"]
     folder, code, *_ = compare(capsys, *flags)
@@ -117,7 +169,7 @@ def test_values_replace_the_recipes(compare, capsys):
     assert "--label-smoothing was 0.2, is 0" in stderr
 
 
-def test_bad_depths_are_refused_before_anything_is_run(compare, capsys):
+def test_bad_depths_are_refused_before_any_training(compare, capsys):
     _, code, _, stderr = compare(capsys, "--depths", "8", "21", "--out", "never")
     assert code == 2
     assert "--depth is 21" in stderr

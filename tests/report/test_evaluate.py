@@ -1,19 +1,17 @@
-"""`scripts/evaluate.py` on a finished run, on a Classifier file, and on what doesn't suit."""
+"""`scripts/evaluate.py` on a finished run, on a Classifier file, and on what does not fit."""
 
 import json
 import runpy
 import shutil
 import sys
-from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import pytest
-from test_torch_weights import state_of
+from support import SCRIPTS, train
 
-from jax_resnet.pytorch.weights import from_torch
+from jax_resnet import Classifier, ResNet
 from jax_resnet.training.config import Config
-from jax_resnet.training.loop import train
-
-SCRIPT = Path(__file__).parents[1] / "scripts" / "evaluate.py"
 
 
 @pytest.fixture(scope="module")
@@ -41,12 +39,21 @@ def evaluate(monkeypatch, capsys):
         monkeypatch.setattr(sys, "argv", ["evaluate.py", *map(str, arguments)])
         code = 0
         try:
-            runpy.run_path(str(SCRIPT), run_name="__main__")
+            runpy.run_path(str(SCRIPTS / "evaluate.py"), run_name="__main__")
         except SystemExit as stop:
             code = stop.code or 0
         return code, *capsys.readouterr()
 
     return call
+
+
+def save_classifier(file, class_names, channels):
+    """Writes an untrained classifier of images of so many channels."""
+    model = ResNet(8, len(class_names))
+    variables = model.init(jax.random.key(0), jnp.zeros((1, 8, 8, channels)))
+    half = jnp.full(channels, 0.5)
+    Classifier(variables, half, half, model, tuple(class_names), (8, 8)).save(file)
+    return file
 
 
 @pytest.fixture
@@ -87,37 +94,33 @@ def test_validation_images_are_those_that_the_run_kept(evaluate, run):
     assert training["count"] == 1437 - 431
 
 
-def test_a_file_knows_all_training_images_and_none_of_validation(evaluate, refused, run):
+def test_a_file_has_all_training_images_and_no_validation_images(evaluate, refused, run):
     file = run / "classifier.safetensors"
     code, stdout, _ = evaluate(file, "--dataset", "digits", "--split", "train")
     assert code == 0
     assert "of 1437" in stdout
     message = refused(file, "--dataset", "digits", "--split", "validation")
-    assert "--split validation" in message
+    assert "--split is 'validation'" in message
     assert "folder of the run" in message
 
 
 def test_a_model_of_other_classes_or_channels_is_refused(refused, tmp_path):
-    for classes, channels, flags in ((10, 3, {}), (7, 1, {"mean": (0.5,), "std": (0.5,)})):
-        file = tmp_path / f"{classes}.safetensors"
-        from_torch(state_of(classes=classes, channels=channels), **flags)[0].save(file)
+    for names, channels in (("abcdefghij", 3), ("abcdefg", 1)):
+        file = save_classifier(tmp_path / f"{names}.safetensors", names, channels)
         message = refused(file, "--dataset", "digits")
-        assert f"{classes} classes in images of {channels} channels" in message
-        assert "digits has 10 classes in images of 1" in message
+        assert f"{len(names)} classes and takes images of {channels} channels" in message
+        assert "digits has 10 classes and images of 1" in message
 
 
 def test_a_model_of_as_many_other_classes_is_refused(refused, tmp_path):
-    names = tuple("abcdefghij")
-    file = tmp_path / "letters.safetensors"
-    state = state_of(classes=10, channels=1)
-    from_torch(state, mean=(0.5,), std=(0.5,), class_names=names)[0].save(file)
+    file = save_classifier(tmp_path / "letters.safetensors", "abcdefghij", 1)
     message = refused(file, "--dataset", "digits")
-    assert message.endswith("the model tells a, b, c, d, e, f, g, h, i, j, "
-                            "digits has 0, 1, 2, 3, 4, 5, 6, 7, 8, 9\n")  # fmt: skip
+    assert "the classes of the model are a, b, c, d, e, f, g, h, i, j" in message
+    assert message.endswith("those of digits are 0, 1, 2, 3, 4, 5, 6, 7, 8, 9\n")
 
 
-def test_what_is_no_model_is_refused(refused, run, tmp_path):
-    assert "is not there" in refused(tmp_path / "absent")
+def test_files_that_are_no_model_are_refused(refused, run, tmp_path):
+    assert "does not exist" in refused(tmp_path / "absent")
     assert "expected the folder of a finished run" in refused(tmp_path)
     assert "can't be read as a Classifier file" in refused(run / "config.json")
     shutil.copy(run / "classifier.safetensors", tmp_path)
@@ -130,7 +133,7 @@ def test_a_run_is_not_scored_on_other_data(refused, run):
     assert "was trained with 'digits'" in refused(run, "--dataset", "cifar10")
 
 
-@pytest.mark.parametrize("precision", ["tf32", "bf16"])
+@pytest.mark.parametrize("precision", ["default", "tf32", "bf16"])
 def test_other_precisions_count_every_image_too(evaluate, run, precision):
     result = json.loads(evaluate(run, "--precision", precision, "--json")[1])
     exact = json.loads(evaluate(run, "--json")[1])

@@ -1,4 +1,4 @@
-"""The page about runs: what it says, and that a browser shows it and asks nobody for anything."""
+"""The page about runs: what it shows, and that a browser makes no request for it."""
 
 import dataclasses
 import json
@@ -6,26 +6,24 @@ import re
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+from support import SCRIPTS, train
 
 from jax_resnet.errors import UserError
 from jax_resnet.plots import draw_curves
 from jax_resnet.report.figures import curves
 from jax_resnet.report.page import read_run, render
-from jax_resnet.report.predictions import Answers
+from jax_resnet.report.predictions import Predictions
 from jax_resnet.training.config import Config
-from jax_resnet.training.loop import train
 
-SCRIPT = Path(__file__).parents[1] / "scripts" / "report.py"
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """Two finished runs; one has a name that HTML could take for a tag."""
+    """Two finished runs; the name of one looks like an HTML tag."""
     folder = tmp_path_factory.mktemp("runs")
     config = Config(dataset="digits", depth=8, steps=24, runs_dir=folder, name="one")
     train(config)
@@ -34,9 +32,8 @@ def runs(tmp_path_factory):
 
 
 def call(*words):
-    return subprocess.run(
-        [sys.executable, SCRIPT, *map(str, words)], capture_output=True, text=True, check=False
-    )
+    command = [sys.executable, SCRIPTS / "report.py", *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +44,7 @@ def page(runs, tmp_path_factory):
     return path
 
 
-def test_the_page_says_what_the_runs_came_to(runs, page):
+def test_the_page_shows_the_results_of_the_runs(runs, page):
     text = page.read_text()
     for run in runs:
         best = json.loads((run / "result.json").read_text())["best"]
@@ -62,28 +59,29 @@ def test_the_page_says_what_the_runs_came_to(runs, page):
     assert not [each for each in references if not each.startswith(("data:", "#"))]
 
 
-def test_the_page_counts_the_answers_as_evaluation_does(runs):
+def test_the_page_counts_predictions_as_evaluation_does(runs):
     run = read_run(runs[0])
-    confusion = run.answers.confusion()
-    assert confusion.sum() == run.shown["count"]
-    assert confusion.trace() == run.shown["correct"]
-    assert len(run.mistakes) == min(24, run.shown["count"] - run.shown["correct"])
+    confusion = run.predictions.confusion_matrix()
+    assert confusion.sum() == run.scores["count"]
+    assert confusion.trace() == run.scores["correct"]
+    assert len(run.mistakes) == min(24, run.scores["count"] - run.scores["correct"])
 
 
-def test_answers_are_counted_by_class_and_by_confidence():
+def test_predictions_are_counted_by_class_and_by_confidence():
     probabilities = np.float32([[0.9, 0.1], [0.8, 0.2], [0.3, 0.7], [0.35, 0.65]])
-    answers = Answers(probabilities, np.int32([0, 1, 1, 0]))
-    np.testing.assert_array_equal(answers.confusion(), [[1, 1], [1, 1]])
-    np.testing.assert_array_equal(answers.class_accuracies(), [0.5, 0.5])
-    np.testing.assert_array_equal(answers.mistakes(5), [1, 3])
-    assert [b.size for b in answers.reliability(2)] == [4]
+    predictions = Predictions(probabilities, np.int32([0, 1, 1, 0]))
+    np.testing.assert_array_equal(predictions.confusion_matrix(), [[1, 1], [1, 1]])
+    np.testing.assert_array_equal(predictions.class_accuracies(), [0.5, 0.5])
+    np.testing.assert_array_equal(predictions.mistakes(5), [1, 3])
+    assert [b.size for b in predictions.reliability(2)] == [4]
     # One bin: confidence (0.9 + 0.8 + 0.7 + 0.65) / 4, accuracy 1/2.
-    assert answers.calibration_error(2) == pytest.approx(0.7625 - 0.5, abs=1e-6)
-    # Each answer a bin of its own: errors 0.1, 0.8, 0.3, 0.65.
-    assert answers.calibration_error(100) == pytest.approx((0.1 + 0.8 + 0.3 + 0.65) / 4, abs=1e-6)
+    assert predictions.calibration_error(2) == pytest.approx(0.7625 - 0.5, abs=1e-6)
+    # Each prediction in a separate bin.
+    errors = (0.1, 0.8, 0.3, 0.65)
+    assert predictions.calibration_error(100) == pytest.approx(sum(errors) / 4, abs=1e-6)
 
 
-def test_names_are_neither_mathematics_nor_hidden(tmp_path):
+def test_names_are_neither_typeset_as_mathematics_nor_hidden(tmp_path):
     line = {"step": 1, "train_loss": 1.0, "train_accuracy": 0.5}
     drawn = curves({"$_$": [line], "_b": [line]}, "loss")
     assert "$_$ train" in drawn
@@ -92,22 +90,22 @@ def test_names_are_neither_mathematics_nor_hidden(tmp_path):
     assert (tmp_path / "curves.png").exists()
 
 
-def test_what_can_not_be_reported_is_named(runs, page, tmp_path):
+def test_a_refused_report_leaves_no_file(runs, page, tmp_path):
     before = page.read_bytes()
     done = call(runs[0], "--out", page)
     assert (done.returncode, page.read_bytes()) == (2, before)
-    assert "is there already" in done.stderr
+    assert "exists" in done.stderr
     done = call(tmp_path, "--out", tmp_path / "new.html")
     assert done.returncode == 2
     assert "expected the folder of a finished run" in done.stderr
     assert "Traceback" not in done.stderr
     assert list(tmp_path.iterdir()) == []
-    with pytest.raises(UserError, match="a name of its own"):
+    with pytest.raises(UserError, match="expected a different name for each"):
         render([read_run(runs[0])] * 2)
 
 
 def browse(page, folder, size="1200,2000"):
-    """What a browser logs about a page, and the addresses that the page asks for."""
+    """The console messages of a page in a browser, and the URLs that it requests."""
     log, picture = folder / "net.json", folder / "page.png"
     words = [
         "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--enable-logging=stderr",
@@ -119,13 +117,13 @@ def browse(page, folder, size="1200,2000"):
     )
     assert picture.exists(), done.stderr
     events = [event.get("params", {}) for event in json.loads(log.read_text())["events"]]
-    asked = {
+    requested = {
         event["url"]
         for event in events
         if event.get("initiator", "not an origin") != "not an origin"  # the browser's own
     }
     console = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
-    return console, {url for url in asked if not url.startswith("data:")}
+    return console, {url for url in requested if not url.startswith("data:")}
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
@@ -135,9 +133,9 @@ def test_a_browser_shows_the_page_without_an_error_or_a_request(page, tmp_path):
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
-def test_a_browser_would_tell_of_an_error_and_of_a_request(tmp_path):
+def test_the_browser_reports_errors_and_requests(tmp_path):
     page = tmp_path / "bad.html"
     page.write_text("<img src=http://localhost:9/a.png><script>console.error(1)</script>")
-    console, asked = browse(page, tmp_path)
+    console, requested = browse(page, tmp_path)
     assert len(console) == 1
-    assert asked == {"http://localhost:9/a.png"}
+    assert requested == {"http://localhost:9/a.png"}

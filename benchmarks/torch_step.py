@@ -1,51 +1,50 @@
 """The net and the step of `benchmark.py` in PyTorch, channels_last."""
 
-from typing import Any
+from typing import Any, assert_never
 
 import torch
-from benchmark_steps import CHANNELS, Case, Run, batch
+from case import CHANNELS, Case, Run, batch
 from torch import nn
 from torch.nn import functional
 
 
 class Block(nn.Module):
-    def __init__(self, before: int, channels: int, stride: int, kind: str | None) -> None:
+    def __init__(self, before: int, channels: int, case: Case) -> None:
         super().__init__()
-        self.kind = kind
-        self.missing, self.stride = channels - before, stride
+        self.is_plain = case.shortcut is None
+        stride = 1 if before == channels else 2
         self.conv1 = nn.Conv2d(before, channels, 3, stride, 1, bias=False)
         self.conv2 = nn.Conv2d(channels, channels, 3, 1, 1, bias=False)
         self.norm1, self.norm2 = nn.BatchNorm2d(channels), nn.BatchNorm2d(channels)
-        if kind == "conv1x1" and stride == 2:
-            shortcut = nn.Conv2d(before, channels, 1, 2, bias=False)
-            self.shortcut = nn.Sequential(shortcut, nn.BatchNorm2d(channels))
+        self.shortcut: nn.Module = nn.Identity()
+        match case.shortcut:
+            case "conv1x1" if stride == 2:
+                conv = nn.Conv2d(before, channels, 1, 2, bias=False)
+                self.shortcut = nn.Sequential(conv, nn.BatchNorm2d(channels))
+            case "zeropad" if stride == 2:
+                pad = nn.ZeroPad3d((0, 0, 0, 0, 0, channels - before))
+                self.shortcut = nn.Sequential(nn.MaxPool2d(2), pad)
+            case "conv1x1" | "zeropad" | None:
+                pass
+            case _:
+                assert_never(case.shortcut)
 
     def forward(self, x: Any) -> Any:
         y = functional.relu(self.norm1(self.conv1(x)))
         y = self.norm2(self.conv2(y))
-        if self.kind is None:
-            return functional.relu(y)
-        if self.stride == 2 and self.kind == "conv1x1":
-            x = self.shortcut(x)
-        elif self.stride == 2:
-            x = functional.pad(functional.max_pool2d(x, 2), (0, 0, 0, 0, 0, self.missing))
-        return functional.relu(y + x)
+        return functional.relu(y if self.is_plain else y + self.shortcut(x))
 
 
 def make_run(case: Case, compiled: bool) -> Run:
     """Steps on one batch, eager or compiled."""
     layers: list[Any] = [nn.Conv2d(3, 16, 3, 1, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU()]
     for before, channels in zip((16, *CHANNELS), CHANNELS, strict=False):
-        layers.append(Block(before, channels, 1 if before == channels else 2, case.shortcut))
-        layers += [
-            Block(channels, channels, 1, case.shortcut) for _ in range((case.depth - 2) // 6 - 1)
-        ]
+        layers.append(Block(before, channels, case))
+        layers += [Block(channels, channels, case) for _ in range((case.depth - 2) // 6 - 1)]
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    if case.precision == "tf32":
-        torch.set_float32_matmul_precision("high")
-        torch.backends.cudnn.allow_tf32 = True
-    elif device == "cuda":
-        torch.backends.cudnn.allow_tf32 = False
+    fast = case.precision == "default"
+    torch.set_float32_matmul_precision("high" if fast else "highest")
+    torch.backends.cudnn.allow_tf32 = fast
     net: Any = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10))
     net = net.to(device, memory_format=torch.channels_last).train(case.mode == "train")
     optimizer = torch.optim.SGD(net.parameters(), 0.1, momentum=0.9, weight_decay=1e-4)

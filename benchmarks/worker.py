@@ -1,4 +1,4 @@
-"""The processes of `benchmark.py`: one for each implementation, running when it is told to."""
+"""The processes of `benchmark.py`: one for each implementation, which runs steps on request."""
 
 import multiprocessing
 import os
@@ -10,23 +10,18 @@ from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from typing import Any
 
-from benchmark_steps import Case, start
-
-
-def describe(case: Case) -> str:
-    shortcut = case.shortcut or "cnn"
-    devices = f", {case.devices} devices" if case.devices > 1 else ""
-    return (
-        f"{case.mode}, depth {case.depth}, batch {case.batch_size}, {shortcut}, "
-        f"{case.precision}{devices}"
-    )
+from case import Case
+from steps import start
 
 
 class Worker:
-    """A process that runs steps when it is told to.
+    """A process that runs steps on request.
 
     Attributes:
         first: seconds of the first step, compilation included.
+
+    Raises:
+        RuntimeError: if the process fails; in `__init__`, if the implementation can't be made.
     """
 
     def __init__(self, implementation: str, case: Case) -> None:
@@ -39,12 +34,12 @@ class Worker:
         self.first: float = self._receive()
 
     def seconds(self, steps: int) -> float:
-        """Runs so many steps, or somewhat more, and returns how long so many took."""
+        """Runs at least `steps` steps, and returns the seconds that `steps` of them took."""
         self.connection.send(steps)
         return self._receive()
 
     def finish(self) -> float:
-        """Ends the process; returns the most memory that it had, in MiB."""
+        """Ends the process; returns its peak memory in MiB."""
         return self.seconds(0)
 
     def _receive(self) -> Any:
@@ -55,7 +50,7 @@ class Worker:
 
 
 def serve(connection: Connection, implementation: str, case: Case) -> None:
-    """What a `Worker`'s process does."""
+    """Runs in the process of a `Worker`."""
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # a GPU is shared by several
     try:
         run = start(implementation, case)
@@ -71,7 +66,7 @@ def serve(connection: Connection, implementation: str, case: Case) -> None:
 
 
 def peak_memory() -> float:
-    """MiB on the accelerator if there is one in use, else of this process."""
+    """Peak memory in MiB, of the accelerator if one is used, else of this process."""
     if torch := sys.modules.get("torch"):
         if torch.cuda.is_available():
             return torch.cuda.max_memory_allocated() / 2**20
@@ -82,10 +77,10 @@ def peak_memory() -> float:
 
 @contextmanager
 def workers(case: Case, names: Sequence[str]) -> Iterator[dict[str, Worker]]:
-    """Processes by name; what can't be made is said and left out."""
+    """Processes by implementation; one that can't be made is reported and left out."""
     made = {}
     for name in names:
-        print(f"{describe(case)}: {name}", file=sys.stderr)
+        print(f"{case}: {name}", file=sys.stderr)
         try:
             made[name] = Worker(name, case)
         except (RuntimeError, EOFError) as error:

@@ -1,17 +1,17 @@
-"""The picture of `benchmark.py`: how cost grows with depth, batch and devices."""
+"""The figure of `benchmark.py`: how the cost grows with depth, batch and devices."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-
-from matplotlib.figure import Figure
 
 COMMON = {"mode": "train", "depth": 20, "batch_size": 128, "shortcut": "zeropad", "devices": 1}
 AXES = {"depth": "layers", "batch_size": "images a step", "devices": "devices"}
 
 
 def draw_figure(rows: Sequence[dict[str, Any]], path: Path) -> None:
-    """Milliseconds an image of a training step, each implementation a line."""
+    """Writes a PNG: milliseconds per image of a training step, a line for each implementation."""
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(11, 3.6), layout="constrained")
     for axes, (varied, label) in zip(figure.subplots(1, 3), AXES.items(), strict=True):
         same = {name: value for name, value in COMMON.items() if name != varied}
@@ -27,6 +27,6 @@ def draw_figure(rows: Sequence[dict[str, Any]], path: Path) -> None:
         axes.set_xticks(sorted({x for points in lines.values() for x, _ in points}))
         axes.set_ylim(bottom=0)
         axes.grid(alpha=0.3)
-    figure.axes[0].set_ylabel("ms an image")
+    figure.axes[0].set_ylabel("ms per image")
     figure.axes[0].legend(fontsize="small")
     figure.savefig(path, format="png", dpi=120)

@@ -1,0 +1,212 @@
+"""The implementations that `benchmark.py` compares: each a function from a `Case` to a `Run`, which
+is called in a separate process and imports what it needs there."""
+
+import os
+from collections.abc import Callable
+from functools import partial
+from typing import Any, assert_never
+
+import numpy as np
+from case import CHANNELS, Case, Run, batch
+
+IMAGE_SHAPE = (32, 32, 3)
+PEAK_SIZE = 2048
+
+
+def jax_run(case: Case, init: Callable[[Any], Any]) -> Run:
+    """Steps from the `TrainState` that `init` makes on a mesh, jitted, the state donated and the
+    batch split over the devices."""
+    import jax
+    from jax.sharding import NamedSharding, PartitionSpec
+
+    from jax_resnet.training import train_step
+    from jax_resnet.training.precision import matmul_precision
+    from jax_resnet.training.programs import make_mesh
+
+    mesh = make_mesh()
+    state = init(mesh)
+    images, labels = jax.device_put(batch(case), NamedSharding(mesh, PartitionSpec("data")))
+    forward = jax.jit(lambda state, images: state.apply_fn(variables(state), images, train=False))
+    step = jax.jit(train_step, donate_argnums=0)
+
+    def variables(state: Any) -> Any:
+        return {"params": state.params, "batch_stats": state.batch_stats}
+
+    def run(steps: int) -> int:
+        nonlocal state
+        with jax.default_matmul_precision(matmul_precision(case.precision)):
+            for _ in range(steps):
+                match case.mode:
+                    case "eval":
+                        done = forward(state, images)
+                    case "train":
+                        state, done = step(state, images, labels)
+                    case _:
+                        assert_never(case.mode)
+                jax.block_until_ready(done)  # as the training loop: at most one step ahead
+        jax.block_until_ready(state)
+        return steps
+
+    return run
+
+
+def this_project(case: Case) -> Run:
+    """The net, the optimizer and the memory settings of `train.py`."""
+    from jax_resnet.cpu.allocator import keep_memory
+
+    keep_memory()
+    from jax_resnet.training.programs import init_state
+
+    return jax_run(case, partial(init_state, make_config(case), 10, IMAGE_SHAPE))
+
+
+def make_config(case: Case, **more: Any) -> Any:
+    """The recipe `article` with the values of the case."""
+    from jax_resnet.training.config import Config
+
+    return Config(
+        model="resnet" if case.shortcut else "cnn",
+        shortcut=case.shortcut,
+        depth=case.depth,
+        batch_size=case.batch_size,
+        precision=case.precision,
+        **more,
+    )
+
+
+def whole_loop(case: Case) -> Run:
+    """The loop of `train.py` on images in memory: permutations, augmentation, progress bar, lines
+    and checkpoints."""
+    import io
+    import sys
+    import tempfile
+    from contextlib import ExitStack
+    from dataclasses import replace
+    from pathlib import Path
+
+    from jax_resnet.cpu.allocator import keep_memory
+
+    keep_memory()
+    from jax_resnet.data import Split
+    from jax_resnet.run.folder import Run as Folder
+    from jax_resnet.training.loop import fit
+    from jax_resnet.training.programs import device_data, init_state, make_mesh, make_programs
+
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (40_000, *IMAGE_SHAPE), np.uint8)
+    split = Split(images, rng.integers(0, 10, len(images), np.int32))
+    config = make_config(case, steps=10**6, runs_dir=Path(tempfile.mkdtemp()))
+    mesh = make_mesh()
+    programs = make_programs(config, len(split), True, mesh)
+    data = device_data(split, config.normalization, mesh)
+    state = init_state(config, 10, IMAGE_SHAPE, mesh)
+    opened = Folder(config.folder).open(config.to_json(), {"images": {}}, resume=False)
+    folder = ExitStack().enter_context(opened)
+    sys.stderr = io.StringIO()  # draws the progress bar, unseen
+    sys.stderr.isatty = lambda: True  # type: ignore[method-assign]
+
+    def run(steps: int) -> int:
+        nonlocal state
+        first = int(state.step)
+        end = first + steps
+        shorter = replace(programs, epoch_end=lambda step: min(programs.epoch_end(step), end))
+        start = {"state": state, "totals": programs.zeros()}
+        until = replace(config, steps=end)
+        state = fit(until, folder, shorter, data, start, lambda step: 0.1, lambda state: {})
+        return int(state.step) - first  # more than `steps` where a dispatch is of several
+
+    return run
+
+
+def usual_flax(case: Case) -> Run:
+    """The net and the step as usually written: Flax's convolution, BatchNorm and max-pooling."""
+    import flax.linen as nn
+    import jax
+    import jax.numpy as jnp
+    import optax
+
+    from jax_resnet.training import TrainState
+    from jax_resnet.training.precision import compute_dtype
+    from jax_resnet.training.programs import replicated
+
+    dtype = compute_dtype(case.precision)
+
+    class Net(nn.Module):
+        param_dtype = jnp.float32
+
+        @nn.compact
+        def __call__(self, x: Any, train: bool = False) -> Any:
+            conv = partial(nn.Conv, use_bias=False, padding=1, dtype=dtype)
+            norm = partial(nn.BatchNorm, not train, momentum=0.9, dtype=dtype)
+            x = nn.relu(norm(name="stem_norm")(conv(16, (3, 3), name="stem_conv")(x)))
+            for stage, channels in enumerate(CHANNELS):
+                for block in range((case.depth - 2) // 6):
+                    strides = (2, 2) if stage > 0 and block == 0 else (1, 1)
+                    y = nn.relu(norm()(conv(channels, (3, 3), strides)(x)))
+                    y = norm()(conv(channels, (3, 3))(y))
+                    match case.shortcut:
+                        case "conv1x1" if strides == (2, 2):
+                            x = norm()(conv(channels, (1, 1), strides, padding=0)(x))
+                        case "zeropad" if strides == (2, 2):
+                            x = nn.max_pool(x, (2, 2), (2, 2))
+                            x = jnp.pad(x, ((0, 0), (0, 0), (0, 0), (0, channels - x.shape[-1])))
+                        case "conv1x1" | "zeropad" | None:
+                            pass
+                        case _:
+                            assert_never(case.shortcut)
+                    x = nn.relu(y + x if case.shortcut else y)
+            return nn.Dense(10, name="head")(x.mean((1, 2), dtype=jnp.float32))
+
+    def init(mesh: Any) -> TrainState:
+        tx = optax.chain(optax.add_decayed_weights(1e-4), optax.sgd(0.1, 0.9))
+        net: Any = Net()
+        return jax.device_put(
+            TrainState.init(jax.random.key(0), net, tx, IMAGE_SHAPE), replicated(mesh)
+        )
+
+    return jax_run(case, init)
+
+
+def pytorch(case: Case, compiled: bool = False) -> Run:
+    """The same net and step in PyTorch, channels_last, eager or compiled."""
+    from torch_step import make_run
+
+    return make_run(case, compiled)
+
+
+def matmul_peak(case: Case) -> Run:
+    """Products of two square matrices of `PEAK_SIZE`: the peak that this machine reaches."""
+    import jax
+    import jax.numpy as jnp
+
+    from jax_resnet.training.precision import compute_dtype, matmul_precision
+
+    a = jnp.ones((PEAK_SIZE, PEAK_SIZE), compute_dtype(case.precision))
+    product = jax.jit(jnp.matmul)
+
+    def run(steps: int) -> int:
+        with jax.default_matmul_precision(matmul_precision(case.precision)):
+            for _ in range(steps):
+                done = product(a, a)
+        jax.block_until_ready(done)
+        return steps
+
+    return run
+
+
+IMPLEMENTATIONS: dict[str, Callable[[Case], Run]] = {
+    "jax_resnet": this_project,
+    "jax_resnet, train.py": whole_loop,
+    "Flax, as usual": usual_flax,
+    "PyTorch": pytorch,
+    "torch.compile": partial(pytorch, compiled=True),
+    "matmul": matmul_peak,
+}
+
+
+def start(implementation: str, case: Case) -> Run:
+    """Makes one of `IMPLEMENTATIONS` in this process, which has not used JAX yet."""
+    if case.devices > 1:
+        flag = f"--xla_force_host_platform_device_count={case.devices}"
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flag}"
+    return IMPLEMENTATIONS[implementation](case)

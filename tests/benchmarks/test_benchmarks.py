@@ -1,0 +1,119 @@
+"""The programs in `benchmarks/` run, on tiny nets."""
+
+import json
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+
+import pytest
+from support import ROOT
+
+FOLDER = ROOT / "benchmarks"
+sys.path.insert(0, str(FOLDER))  # they import one another as Python does for a script
+
+import benchmark  # noqa: E402
+import vmap_seeds  # noqa: E402
+from case import Case  # noqa: E402
+from steps import IMPLEMENTATIONS  # noqa: E402
+from worker import workers  # noqa: E402
+
+TINY = Case(depth=8, batch_size=2)
+TORCH = pytest.mark.skipif(find_spec("torch") is None, reason="PyTorch is not installed")
+MARKS = {"PyTorch": [TORCH], "torch.compile": [TORCH, pytest.mark.slow]}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=MARKS.get(name, ())) for name in IMPLEMENTATIONS]
+)
+def test_every_implementation_runs(name):
+    with workers(TINY, [name]) as made:
+        assert made[name].first > 0
+        assert made[name].seconds(2) > 0
+        assert made[name].finish() > 0
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"shortcut": "conv1x1", "mode": "eval"},
+        {"shortcut": None, "precision": "bf16", "devices": 2},
+    ],
+)
+def test_every_kind_of_case_runs(changed):
+    names = [benchmark.OURS, benchmark.FLAX]
+    rows = benchmark.measure(Case(**{"depth": 8, "batch_size": 2} | changed), names, 1, 1e9)
+    assert [row["implementation"] for row in rows] == names
+    assert all(row["images_per_second"] > 0 and row["ratio_to_flax"] > 0 for row in rows)
+
+
+def test_the_command_prints_a_row_for_each_implementation(monkeypatch, capsys):
+    monkeypatch.setattr(benchmark, "STEP", TINY)
+    monkeypatch.setattr(benchmark, "ROUND_SECONDS", 0.01)
+    monkeypatch.setattr(benchmark, "measure_peak", lambda case: 1e9)
+    benchmark.main(benchmark.Benchmark(quick=True, as_json=True, rounds=1))
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    expected = [benchmark.OURS, benchmark.FLAX]
+    assert [row["implementation"] for row in rows][:2] == expected
+    assert {row["what"] for row in rows} == {"train, depth 8, batch 2, zeropad, float32"}
+
+
+def test_the_command_names_flags_that_do_not_fit():
+    command = [sys.executable, FOLDER / "benchmark.py", "--rounds", "0"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "error: --rounds is 0, expected 1 or more\n"
+
+
+def test_the_table_and_the_figure_show_all_rows(tmp_path, capsys):
+    same = {
+        "implementation": "mine",
+        "images_per_second": 100.0,
+        "spread": 0.1,
+        "ratio_to_flax": 2.0,
+        "ratio_to_pytorch": None,
+        "share_of_peak": 0.5,
+        "compile_seconds": 3.0,
+        "peak_memory_mib": 200.0,
+    }
+    rows = [vars(case) | {"what": str(case)} | same for case in benchmark.all_cases()]
+    benchmark.print_table(rows, {"float32": 1e9})
+    line = "| mine | 100 | 10% | 2.00 |  | 50% | 3 | 200 |"
+    assert capsys.readouterr().out.count(line) == len(rows)
+    benchmark.draw_figure(rows, tmp_path / "growth.png")
+    assert (tmp_path / "growth.png").stat().st_size > 0
+
+
+def test_seeds_in_turn_and_vmapped_are_timed(monkeypatch, capsys):
+    for name, value in {"ROUNDS": 1, "BATCH": 2, "DEPTH": 8}.items():
+        monkeypatch.setattr(vmap_seeds, name, value)
+    vmap_seeds.measure()
+    assert "2 seeds, ResNet-8, batch 2: " in capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("libtpu") is None, reason="libtpu is not installed")
+@pytest.mark.parametrize("script", ["tpu_check.py", "vmap_seeds.py"])
+def test_programs_compile_for_a_tpu(script):
+    done = subprocess.run(
+        [sys.executable, FOLDER / script, "v5e:2x2"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "| v5e:2x2 |" in done.stdout
+
+
+def test_the_program_of_the_tpu_check_compiles_here():
+    code = (
+        "from tpu_check import Config, compile_steps\n"
+        "from jax_resnet.training.programs import make_mesh\n"
+        "compiled = compile_steps(make_mesh(), Config(depth=8, batch_size=2))\n"
+        "assert compiled.cost_analysis()['flops'] > 0"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"PYTHONPATH": str(FOLDER)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
