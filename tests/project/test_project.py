@@ -2,11 +2,10 @@
 
 import re
 import tomllib
-from pathlib import Path
 
 from packaging.requirements import Requirement
+from support import ROOT
 
-ROOT = Path(__file__).parents[1]
 COLAB = {  # what Colab's TPU runtime brings; another jax would leave the TPU unused
     "jax": "0.7.2",
     "jaxlib": "0.7.2",
@@ -27,10 +26,13 @@ def requirements():
     return [line for line in lines if line and not line.startswith("#")]
 
 
-def test_requirements_are_the_packages_own_and_the_package():
+def test_requirements_are_all_that_the_package_and_its_tests_need():
     *ranges, package = requirements()
     assert package == "."
-    assert ranges == project()["dependencies"]
+    extras = project()["optional-dependencies"]
+    expected = {*project()["dependencies"], *extras["train"], *extras["report"]}
+    expected |= {each for each in extras["dev"] if each.startswith(("pytest>", "hypothesis>"))}
+    assert set(ranges) == {each for each in expected if not each.startswith("jax-resnet-cifar[")}
 
 
 def test_requirements_admit_colabs_versions():
