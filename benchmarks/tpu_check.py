@@ -78,7 +78,7 @@ def compile_steps(mesh: Mesh, config: Config) -> Any:
         jax.eval_shape(lambda key: TrainState.init(key, model, tx, (32, 32, 3)), jax.random.key(0)),
         jax.eval_shape(programs.zeros),
         data,
-        jax.eval_shape(programs.permutations, jax.ShapeDtypeStruct((), jnp.int32)),
+        jax.eval_shape(programs.draw_epoch, jax.ShapeDtypeStruct((), jnp.int32)),
     )
     everywhere = replicated(mesh)
     arguments = jax.tree.map(

@@ -115,7 +115,14 @@ class Classifier(struct.PyTreeNode):
 
 
 def normalize(images: Array, mean: Array, std: Array) -> Array:
-    """Uint8 pixels, NHWC, to `(images / 255 - mean) / std` in `mean`'s dtype."""
+    """Uint8 pixels, NHWC, to `(images / 255 - mean) / std` in `mean`'s dtype.
+
+    Raises:
+        UserError: if the images have another size than a mean by pixel.
+    """
+    if mean.ndim == 3 and images.shape[1:] != mean.shape:
+        raise UserError(f"images have shape {images.shape}, expected (N, *{mean.shape})")
+    mean, std = (jnp.expand_dims(x, range(images.ndim - x.ndim)) for x in (mean, std))
     return (images.astype(mean.dtype) / 255 - mean) / std
 
 

@@ -22,6 +22,7 @@ from jaxtyping import Array, Float
 from typing_extensions import Doc
 
 from jax_resnet.errors import UserError
+from jax_resnet.initializers import HeNormal
 
 ShortcutName = Literal["zeropad", "conv1x1", "subsample"]
 Shortcut = Annotated[
@@ -36,9 +37,6 @@ SHORTCUTS = (*get_args(ShortcutName), None)
 STAGE_CHANNELS = (16, 32, 64)
 MIN_IMAGE_SIZE = 4  # two strides by 2 leave one pixel
 PARTS = ("stem_conv", "stem_norm", "stage1", "stage2", "stage3", "head")  # names in the variables
-
-# He et al., "Delving Deep into Rectifiers" (2015), in its fan-out form; not truncated.
-he_normal = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 
 
 def max_pool_2x2(x: Array) -> Array:
@@ -149,11 +147,13 @@ class ResNet(nn.Module):
                 f"{MIN_IMAGE_SIZE}x{MIN_IMAGE_SIZE} pixels"
             )
         dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        initializing = self.is_initializing()
+        kernel_init = HeNormal(self.make_rng("params")) if initializing else nn.initializers.zeros
         conv: Callable[..., Any] = partial(
             nn.Conv,
             use_bias=False,
             padding=1,  # not "SAME", which pads a strided convolution on one side only
-            kernel_init=he_normal,
+            kernel_init=kernel_init,
             conv_general_dilated=self.conv_general_dilated,
             **dtypes,
         )

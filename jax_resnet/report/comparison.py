@@ -142,6 +142,6 @@ def initial_gradient_norms(config: Config, dataset: Dataset) -> dict[str, float]
     programs = make_programs(config, len(dataset.train), dataset.flippable, mesh, single_steps=True)
     state = init_state(config, dataset.num_classes, dataset.image_shape, mesh)
     data = device_data(dataset.train, config.normalization, mesh)
-    permutations = programs.permutations(jnp.asarray(state.step))
-    _, totals = programs.advance(state, programs.zeros(), data, permutations)
+    epoch = programs.draw_epoch(jnp.asarray(state.step))
+    _, totals = programs.advance(state, programs.zeros(), data, epoch)
     return {part: float(norm) for part, norm in totals["gradient_norms"].items()}

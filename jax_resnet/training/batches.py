@@ -6,11 +6,11 @@ image is seen once an epoch; a batch may end one epoch and begin the next. Nothi
 to continue the stream at any step.
 """
 
-from typing import Annotated, Any, Literal, assert_never
+from typing import Annotated, Any, Literal, NamedTuple, assert_never
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Key, UInt8
+from jaxtyping import Array, Bool, Float, Int, Key, UInt8
 from typing_extensions import Doc
 
 from jax_resnet.classifier import normalize
@@ -25,40 +25,69 @@ Flip = Annotated[
 ]
 
 
+class Streams(NamedTuple):
+    """A key for each thing that is drawn. Epochs and steps are folded into the keys of their own
+    streams only, so no two draws share a key."""
+
+    init: Key[Array, ""]
+    permutations: Key[Array, ""]
+    parity: Key[Array, ""]
+    crops: Key[Array, ""]
+    flips: Key[Array, ""]
+
+
+def streams(seed: int) -> Streams:
+    """The streams of a run, the same whatever JAX's default generator is."""
+    key = jax.random.key(seed, impl="threefry2x32")
+    return Streams(*(jax.random.fold_in(key, i) for i in range(len(Streams._fields))))
+
+
+class Epoch(NamedTuple):
+    """What the steps of an epoch share; drawing it at every step would be slow."""
+
+    permutations: Int[Array, " n"]  # the stream's next 2 * count indices
+    parity: Bool[Array, " count"]  # which images `flip="alternating"` mirrors in this epoch
+
+
 def epoch_of(step: Any, count: int, batch_size: int) -> Any:
     """The epoch in which batch `step` begins; ints, or arrays inside `jit`."""
     return step * batch_size // count
 
 
-def epoch_start(epoch: Any, count: int, batch_size: int) -> Any:
-    """The first step whose batch begins in `epoch`."""
-    return -(-epoch * count // batch_size)
+def epoch_end(step: Any, count: int, batch_size: int) -> Any:
+    """The first step whose batch begins in the epoch after that of `step`."""
+    left = count - (step * batch_size - epoch_of(step, count, batch_size) * count)
+    return step + (left + batch_size - 1) // batch_size  # no product beyond those of `step`
 
 
-def epoch_permutations(
-    key: Key[Array, ""], step: Array, count: int, batch_size: int
-) -> Int[Array, " n"]:
-    """The stream's next `2 * count` indices, from the start of `step`'s epoch.
-
-    They serve every step of the epoch: drawing them at every step would be slow.
-    """
+def draw_epoch(keys: Streams, step: Int[Array, ""], count: int, batch_size: int) -> Epoch:
+    """The epoch in which batch `step` begins."""
     epoch = epoch_of(step, count, batch_size)
-    return jnp.concatenate(
-        [jax.random.permutation(jax.random.fold_in(key, epoch + i), count) for i in range(2)]
-    )
+    permutations = [
+        jax.random.permutation(jax.random.fold_in(keys.permutations, epoch + i), count)
+        for i in range(2)
+    ]
+    parity = jax.random.bernoulli(keys.parity, 0.5, (count,)) ^ (epoch % 2 == 1)
+    return Epoch(jnp.concatenate(permutations), parity)
 
 
-def batch_indices(permutations: Int[Array, " n"], step: Array, batch_size: int) -> Int[Array, " b"]:
-    """The indices of batch `step`'s images; `permutations` are those of its epoch."""
-    count = len(permutations) // 2
+def draw_batch(
+    epoch: Epoch, step: Int[Array, ""], batch_size: int
+) -> tuple[Int[Array, " b"], Bool[Array, " b"]]:
+    """Indices of batch `step`'s images, and their parity in their own epoch: a batch may begin in
+    one and end in the next."""
+    count = len(epoch.parity)
     start = step * batch_size - epoch_of(step, count, batch_size) * count
-    return jax.lax.dynamic_slice_in_dim(permutations, start, batch_size)
+    indices = jax.lax.dynamic_slice_in_dim(epoch.permutations, start, batch_size)
+    is_next = start + jnp.arange(batch_size) >= count
+    return indices, epoch.parity[indices] ^ is_next
 
 
 def augment(
     images: UInt8[Array, "b h w c"],
-    parity: Int[Array, " b"],
-    key: Key[Array, ""],
+    parity: Bool[Array, " b"],
+    crop_key: Key[Array, ""],
+    flip_key: Key[Array, ""],
     mean: Array,
     std: Array,
     *,
@@ -70,15 +99,14 @@ def augment(
 
     Args:
         images: the batch.
-        parity: 0 or 1 for each image; `flip="alternating"` mirrors those with 1.
-        key: of the step.
+        parity: which images `flip="alternating"` mirrors.
+        crop_key, flip_key: of the step.
         mean, std: as in `Classifier`.
         pad: pixels added on each side before the crop back to size.
         pad_mode: the added pixels are black, zero after normalisation (as in the paper, which
             subtracts the mean first), or the image's reflection.
-        flip: mirror no image, each with probability 1/2, or those of `parity` 1.
+        flip: mirror no image, each with probability 1/2, or those of `parity`.
     """
-    crop_key, flip_key = jax.random.split(key)
     match pad_mode:
         case "black":
             x = normalize(crop(images, crop_key, pad, "constant"), mean, std)
@@ -94,7 +122,7 @@ def augment(
         case "random":
             mirrored = jax.random.bernoulli(flip_key, 0.5, parity.shape)
         case "alternating":
-            mirrored = parity == 1
+            mirrored = parity
         case _:
             assert_never(flip)
     return jnp.where(mirrored[:, None, None, None], x[:, :, ::-1], x)
@@ -110,12 +138,3 @@ def crop(x: Array, key: Key[Array, ""], pad: int, mode: str) -> Array:
     return jax.vmap(lambda image, at: jax.lax.dynamic_slice(image, (at[0], at[1], 0), shape))(
         padded, offsets
     )
-
-
-def flip_parity(
-    key: Key[Array, ""], indices: Int[Array, " b"], step: Array, count: int
-) -> Int[Array, " b"]:
-    """0 or 1 for each image of batch `step`: random in the first epoch, the other in the next."""
-    size = len(indices)
-    epochs = (step * size + jnp.arange(size)) // count  # a batch may lie in two
-    return (jax.random.bernoulli(key, 0.5, (count,))[indices] + epochs) % 2

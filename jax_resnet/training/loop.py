@@ -79,10 +79,10 @@ def run_epoch(
     """Trains to the end of the epoch, or until `should_stop(step, totals)` after a dispatch."""
     step = int(state.step)
     end = programs.epoch_end(step)
-    permutations = programs.permutations(jnp.asarray(state.step))
+    epoch = programs.draw_epoch(jnp.asarray(state.step))
     while step < end:
         before = totals
-        state, totals = programs.advance(state, totals, data, permutations)
+        state, totals = programs.advance(state, totals, data, epoch)
         step = programs.steps_until(step)
         jax.block_until_ready(before)  # never more than one dispatch ahead
         if should_stop(step, totals):

@@ -31,8 +31,8 @@ class Programs:
 
     Attributes:
         mesh: the devices, along one axis.
-        permutations: those of the epoch of a step, from `batches.epoch_permutations`.
-        advance: `(state, totals, data, permutations)` to the next state and totals; donates the
+        draw_epoch: the `batches.Epoch` of a step.
+        advance: `(state, totals, data, epoch)` to the next state and totals; donates the
             state. One step on CPU; elsewhere up to `MAX_STEPS`, but not past the epoch's end.
         steps_until: the step that `advance` reaches from a step.
         epoch_end: the step at which the epoch of a step ends, or the run does.
@@ -40,7 +40,7 @@ class Programs:
     """
 
     mesh: Mesh
-    permutations: Callable[[Array], Array]
+    draw_epoch: Callable[[Array], batches.Epoch]
     advance: Callable[..., tuple[TrainState, Metrics]]
     steps_until: Callable[[int], int]
     epoch_end: Callable[[int], int]
@@ -73,7 +73,7 @@ def init_state(
     if jax.default_backend() == "cpu":
         fields["conv_general_dilated"] = partial(conv_general_dilated, shards=mesh.size)
     state = TrainState.init(
-        jax.random.fold_in(jax.random.key(config.seed), 0),
+        batches.streams(config.seed).init,
         ResNet(config.depth, num_classes, config.shortcut, **fields),
         make_optimizer(config),
         image_shape,
@@ -106,31 +106,30 @@ def make_programs(
     if single_steps is None:
         single_steps = jax.default_backend() == "cpu"
     everywhere, size = replicated(mesh), config.batch_size
-    key = jax.random.fold_in(jax.random.key(config.seed), 1)  # 0 is initialisation's
-    one_step = make_step(config, count, flippable, mesh, key)
+    keys = batches.streams(config.seed)
+    one_step = make_step(config, flippable, mesh, keys)
 
-    def many_steps(state: TrainState, totals: Metrics, data: Any, permutations: Array) -> Any:
+    def many_steps(state: TrainState, totals: Metrics, data: Any, epoch: batches.Epoch) -> Any:
         stop = steps_until(state.step)
         return jax.lax.while_loop(
             lambda carry: carry[0].step < stop,
-            lambda carry: one_step(*carry, data, permutations),
+            lambda carry: one_step(*carry, data, epoch),
             (state, totals),
         )
 
     def epoch_end(step: Any) -> Any:
         least = min if isinstance(step, int) else jnp.minimum
-        epoch = batches.epoch_of(step, count, size)
-        return least(batches.epoch_start(epoch + 1, count, size), config.steps)
+        return least(batches.epoch_end(step, count, size), config.steps)
 
     def steps_until(step: Any) -> Any:
         least = min if isinstance(step, int) else jnp.minimum
         return step + 1 if single_steps else least(epoch_end(step), step + MAX_STEPS)
 
-    permutations = partial(batches.epoch_permutations, key, count=count, batch_size=size)
+    draw_epoch = partial(batches.draw_epoch, keys, count=count, batch_size=size)
     advance = one_step if single_steps else many_steps
     return Programs(
         mesh=mesh,
-        permutations=jax.jit(permutations, out_shardings=everywhere),
+        draw_epoch=jax.jit(draw_epoch, out_shardings=everywhere),
         advance=jax.jit(advance, donate_argnums=0, out_shardings=everywhere),
         steps_until=steps_until,
         epoch_end=epoch_end,
@@ -138,19 +137,20 @@ def make_programs(
     )
 
 
-def make_step(config: Config, count: int, flippable: bool, mesh: Mesh, key: Array) -> Any:
-    """`Programs.advance` of one step, not yet jitted; `key` is that of the run's batches."""
+def make_step(config: Config, flippable: bool, mesh: Mesh, keys: batches.Streams) -> Any:
+    """`Programs.advance` of one step, not yet jitted."""
     split = NamedSharding(mesh, PartitionSpec("data"))
 
-    def one_step(state: TrainState, totals: Metrics, data: Any, permutations: Array) -> Any:
+    def one_step(state: TrainState, totals: Metrics, data: Any, epoch: batches.Epoch) -> Any:
         images, labels, mean, std = data
         step = jnp.asarray(state.step)
-        indices = batches.batch_indices(permutations, step, config.batch_size)
-        indices = jax.lax.with_sharding_constraint(indices, split)
+        drawn = batches.draw_batch(epoch, step, config.batch_size)
+        indices, parity = jax.lax.with_sharding_constraint(drawn, split)
         x = batches.augment(
             images[indices],
-            batches.flip_parity(key, indices, step, count),
-            jax.random.fold_in(key, step),
+            parity,
+            jax.random.fold_in(keys.crops, step),
+            jax.random.fold_in(keys.flips, step),
             mean,
             std,
             pad=round(config.pad * min(images.shape[1:3]) / 32),

@@ -1,45 +1,70 @@
 """Which images a step sees, and how they are changed."""
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jax_resnet.training.batches import (
     augment,
-    batch_indices,
     crop,
+    draw_batch,
+    draw_epoch,
+    epoch_end,
     epoch_of,
-    epoch_permutations,
-    epoch_start,
-    flip_parity,
+    streams,
 )
 
-KEY = jax.random.key(3)
+KEYS = streams(3)
+KEY = KEYS.crops
 COUNT, SIZE = 23, 4
 
 
-def indices(step):
-    permutations = epoch_permutations(KEY, jnp.int32(step), COUNT, SIZE)
-    return np.asarray(batch_indices(permutations, jnp.int32(step), SIZE))
+def batch(step, count=COUNT, size=SIZE):
+    """Indices and parities of a batch."""
+    return draw_batch(draw_epoch(KEYS, jnp.int32(step), count, size), jnp.int32(step), size)
 
 
 def test_every_image_is_seen_once_an_epoch_and_no_batch_is_short():
-    stream = np.concatenate([indices(step) for step in range(COUNT)])  # SIZE epochs
+    stream = np.concatenate([batch(step)[0] for step in range(COUNT)])  # SIZE epochs
     epochs = stream.reshape(SIZE, COUNT)
     for epoch in epochs:
         np.testing.assert_array_equal(np.sort(epoch), np.arange(COUNT))
     assert any((epochs[0] != epoch).any() for epoch in epochs[1:]), "the order never changes"
 
 
-def test_an_epochs_permutations_hold_for_all_its_steps():
-    for step in range(50):
-        start = epoch_start(epoch_of(step, COUNT, SIZE), COUNT, SIZE)
-        permutations = epoch_permutations(KEY, jnp.int32(start), COUNT, SIZE)
-        np.testing.assert_array_equal(
-            batch_indices(permutations, jnp.int32(step), SIZE), indices(step)
-        )
+def test_what_is_drawn_for_an_epoch_serves_all_its_steps():
+    start = 0
+    for number in range(8):
+        epoch = draw_epoch(KEYS, jnp.int32(start), COUNT, SIZE)
+        end = epoch_end(start, COUNT, SIZE)
+        for step in range(start, end):
+            assert epoch_of(step, COUNT, SIZE) == number
+            again = draw_batch(epoch, jnp.int32(step), SIZE)
+            jax.tree.map(np.testing.assert_array_equal, again, batch(step))
+        start = end
+
+
+def test_the_last_epoch_ends_without_overflow():
+    """2**31 - 1 images is the most that a run may see."""
+    count, size = 50_000, 128
+    last = (2**31 - 1) // size - 1
+    assert int(epoch_end(jnp.int32(last), count, size)) == epoch_end(last, count, size) > last
+    assert (epoch_end(last, count, size) - last) * size <= count + size
+
+
+def test_no_two_draws_share_a_key():
+    """Those of the first epochs and steps, and the streams' own."""
+    keys = [jax.random.key_data(key).tobytes() for key in KEYS]
+    for stream in (KEYS.permutations, KEYS.crops, KEYS.flips):
+        folded = (jax.random.fold_in(stream, i) for i in range(50))
+        keys += [jax.random.key_data(key).tobytes() for key in folded]
+    assert len(set(keys)) == len(keys)
+
+
+def test_streams_do_not_depend_on_the_default_generator():
+    with jax.default_prng_impl("rbg"):
+        for ours, theirs in zip(KEYS, streams(3), strict=True):
+            assert (jax.random.key_data(ours) == jax.random.key_data(theirs)).all()
 
 
 def test_crop_moves_images_within_the_padding():
@@ -60,9 +85,10 @@ def test_crop_moves_images_within_the_padding():
 
 
 def augmented(images, flip, parity=None, **kwargs):
-    parity = jnp.zeros(len(images), jnp.int32) if parity is None else parity
+    parity = jnp.zeros(len(images), bool) if parity is None else parity
     options = {"pad": 0, "pad_mode": "black"} | kwargs
-    return augment(images, parity, KEY, jnp.float32(0.5), jnp.float32(0.25), flip=flip, **options)
+    mean, std = jnp.float32(0.5), jnp.float32(0.25)
+    return augment(images, parity, KEY, KEYS.flips, mean, std, flip=flip, **options)
 
 
 def test_flips():
@@ -71,25 +97,23 @@ def test_flips():
     np.testing.assert_allclose(augmented(images, "none"), plain, atol=1e-6)
     mirrored = np.isclose(augmented(images, "random"), plain[:, :, ::-1]).all((1, 2, 3))
     assert 60 < mirrored.sum() < 140, f"{mirrored.sum()} of 200 images are mirrored"
-    parity = jnp.arange(200) % 2
-    expected = jnp.where((parity == 1)[:, None, None, None], plain[:, :, ::-1], plain)
+    parity = jnp.arange(200) % 2 == 1
+    expected = jnp.where(parity[:, None, None, None], plain[:, :, ::-1], plain)
     np.testing.assert_allclose(augmented(images, "alternating", parity), expected, atol=1e-6)
 
 
 def test_alternating_flips_every_image_every_other_epoch():
     """Those of a batch that lies in two epochs too: 3 epochs of 100 images, in batches of 12."""
-    permutations = partial(epoch_permutations, KEY, count=100, batch_size=12)
     seen = [[] for _ in range(100)]
     for step in range(25):
-        indices = batch_indices(permutations(jnp.asarray(step)), step, 12)
-        parities = flip_parity(KEY, indices, step, 100)
+        indices, parities = batch(step, 100, 12)
         for index, parity in zip(indices.tolist(), parities.tolist(), strict=True):
             seen[index].append(parity)
     assert set(map(tuple, seen)) == {(0, 1, 0), (1, 0, 1)}
     assert 30 < sum(first for first, *_ in seen) < 70
 
 
-def test_what_comes_in_from_outside():
+def test_what_fills_the_pixels_outside():
     images = jnp.full((50, 4, 4, 1), 255, jnp.uint8)
     assert set(np.unique(augmented(images, "none", pad=2))) == {-2.0, 2.0}
     assert set(np.unique(augmented(images, "none", pad=2, pad_mode="mean"))) == {0.0, 2.0}

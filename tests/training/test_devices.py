@@ -49,7 +49,7 @@ zeros = jax.tree.map(
 )
 losses = []
 for step in range(config.steps):
-    state, totals = programs.advance(state, zeros, data, programs.permutations(state.step))
+    state, totals = programs.advance(state, zeros, data, programs.draw_epoch(state.step))
     # XLA:CPU deadlocks with more than 32 computations in flight on several devices.
     losses.append(jax.block_until_ready(totals["loss"]))
 variables = {"params": state.params, "batch_stats": state.batch_stats}
@@ -104,8 +104,8 @@ def test_devices_speak_only_to_add_up():
     programs = make_programs(config, len(digits.train), False, mesh)
     state = init_state(config, 10, digits.image_shape, mesh)
     data = device_data(digits.train, config.normalization, mesh)
-    permutations = programs.permutations(jnp.asarray(state.step))
-    text = programs.advance.lower(state, programs.zeros(), data, permutations).compile().as_text()
+    epoch = programs.draw_epoch(jnp.asarray(state.step))
+    text = programs.advance.lower(state, programs.zeros(), data, epoch).compile().as_text()
     found = set(re.findall(r"(all-\w+|collective-\w+|reduce-scatter)(?:-start)?\(", text))
     assert jax.device_count() > 1
     assert found == {"all-reduce"}, f"the step holds {found}"

@@ -99,9 +99,9 @@ def run(config, count, single_steps):
     totals, step = programs.zeros(), 0
     while step < config.steps:
         if step * config.batch_size % count < config.batch_size:
-            permutations, totals = programs.permutations(state.step), programs.zeros()
+            epoch, totals = programs.draw_epoch(state.step), programs.zeros()
         with jax.transfer_guard_host_to_device("disallow_explicit"):
-            state, totals = programs.advance(state, totals, data, permutations)
+            state, totals = programs.advance(state, totals, data, epoch)
         step = programs.steps_until(step)
         assert step == int(state.step)
     return programs, state, totals
@@ -121,7 +121,7 @@ def test_a_run_compiles_each_program_once_and_copies_nothing_to_the_device():
     config = Config(dataset="digits", depth=8, steps=8, batch_size=16)
     programs, *_ = run(config, 50, True)
     assert programs.advance._cache_size() == 1
-    assert programs.permutations._cache_size() == 1
+    assert programs.draw_epoch._cache_size() == 1
 
 
 def test_every_image_is_counted_once_at_any_batch_size():
