@@ -97,7 +97,7 @@ def whole_loop(case: Case) -> Run:
     split = Split(images, rng.integers(0, 10, len(images), np.int32))
     config = make_config(case, steps=10**6, runs_dir=Path(tempfile.mkdtemp()))
     mesh = make_mesh()
-    programs = make_programs(config, len(split), True, mesh)
+    programs = make_programs(config, len(split), mesh)
     data = device_data(split, config.normalization, mesh)
     state = init_state(config, 10, IMAGE_SHAPE, mesh)
     opened = Folder(config.folder).open(config.to_json(), {"images": {}}, resume=False)
@@ -112,7 +112,7 @@ def whole_loop(case: Case) -> Run:
         shorter = replace(programs, epoch_end=lambda step: min(programs.epoch_end(step), end))
         start = {"state": state, "totals": programs.zeros()}
         until = replace(config, steps=end)
-        state = fit(until, folder, shorter, data, start, lambda step: 0.1, lambda state: {})
+        state = fit(until, folder, shorter, data, start, lambda step: 0.1, lambda state: {}, [])
         return int(state.step) - first  # more than `steps` where a dispatch is of several
 
     return run

@@ -68,7 +68,7 @@ def compile_steps(mesh: Mesh, config: Config) -> Any:
     """The many steps of one dispatch of `train.py`, compiled for a mesh; no array is put on it."""
     dtype = compute_dtype(config.precision)
     model, tx = ResNet(config.depth, 10, config.shortcut, dtype), make_optimizer(config)
-    programs = make_programs(config, IMAGES, True, mesh, single_steps=False)
+    programs = make_programs(config, IMAGES, mesh, single_steps=False)
     data = (
         jax.ShapeDtypeStruct((IMAGES, 32, 32, 3), jnp.uint8),
         jax.ShapeDtypeStruct((IMAGES,), jnp.int32),

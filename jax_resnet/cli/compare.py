@@ -3,7 +3,7 @@
 import itertools
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from jax_resnet.errors import UserError
 from jax_resnet.files import writing
 from jax_resnet.report.comparison import Variant
 from jax_resnet.training.config import Config, RecipeName, load_dataset
-from jax_resnet.training.recipes import RECIPES
+from jax_resnet.training.recipes import recipe_values
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,8 @@ def configs(flags: Compare) -> Iterator[Config]:
     for seed, depth, variant in itertools.product(seeds, depths, dict.fromkeys(flags.variants)):
         shortcut = None if variant == "cnn" else variant
         net = {"model": "resnet" if shortcut else "cnn", "shortcut": shortcut, "depth": depth}
-        yield replace(RECIPES[flags.recipe], seed=seed, resume=True, **net, **changed)
+        chosen = {"seed": seed, "resume": True} | net | changed
+        yield Config(**recipe_values(flags.recipe, chosen) | chosen)
 
 
 def run(config: Config, which: str) -> None:

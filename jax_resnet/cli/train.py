@@ -14,7 +14,7 @@ from jax_resnet.cpu.allocator import keep_memory
 from jax_resnet.errors import UserError
 from jax_resnet.training.config import Config, load_dataset
 from jax_resnet.training.config_file import read_config
-from jax_resnet.training.recipes import RECIPES
+from jax_resnet.training.recipes import RECIPES, recipe_values
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,19 +36,19 @@ def parse_config(arguments: Sequence[str]) -> Config:
         SystemExit: as `parse` does.
     """
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    for name in ("--recipe", "--model", "--config"):
+    for name in ("--recipe", "--model", "--dataset", "--optimizer", "--config"):
         first.add_argument(name, nargs="?")
-    words = first.parse_known_args(arguments)[0]
-    values = read_config(words.config) if words.config else {}
-    named = words.recipe or values.get("recipe", "article")
-    recipe = RECIPES.get(named, Config())  # tyro refuses an unknown one
-    if (words.model or values.get("model")) == "cnn":
-        recipe = dataclasses.replace(recipe, model="cnn", shortcut=None)
-    flags = vars(parse(Train, arguments, Train(**vars(recipe) | values)))
+    words = {k: v for k, v in vars(first.parse_known_args(arguments)[0]).items() if v is not None}
+    file = words.pop("config", None)
+    values = read_config(file) if file else {}
+    recipe = (values | words).get("recipe", "article")
+    recipe = recipe if recipe in RECIPES else "article"  # tyro refuses others
+    default = Train(**recipe_values(recipe, values | words) | values)
+    flags = vars(parse(Train, arguments, default))
     try:
         return Config(**{field.name: flags[field.name] for field in dataclasses.fields(Config)})
     except UserError as error:
-        raise UserError(f"{error} (with --config {words.config})" if values else error) from None
+        raise UserError(f"{error} (with --config {file})" if file else error) from None
 
 
 def command(arguments: Sequence[str]) -> None:

@@ -21,7 +21,7 @@ PadMode = Annotated[
 ]
 Flip = Annotated[
     Literal["none", "random", "alternating"],
-    Doc("Mirror no images, each at random, or each in every second epoch; never digits."),
+    Doc("Mirror no images, each at random, or each in every second epoch."),
 ]
 
 

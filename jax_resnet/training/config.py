@@ -41,6 +41,7 @@ NOT_HYPER_PARAMETERS = frozenset(
 )
 
 
+MUON_FIELDS = ("muon_learning_rate", "muon_momentum")  # without effect under SGD
 RecipeName = Literal["article", "paper", "fast"]
 
 
@@ -107,7 +108,9 @@ class Config:
     pad: Annotated[int, Field(ge=0, le=31)] = 4
     """Pixels that a 32x32 image is shifted by at most, each way; in proportion for other sizes."""
     pad_mode: PadMode = "black"
-    flip: Flip = "random"
+    flip: Flip | None = None
+    """Mirror no images, each at random (the default; digits are never mirrored), or each in every
+    second epoch."""
 
     precision: Precision = "default"
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
@@ -137,6 +140,8 @@ class Config:
         _check_together(self)
         if self.model == "resnet" and self.shortcut is None:
             object.__setattr__(self, "shortcut", "zeropad")
+        if self.flip is None:
+            object.__setattr__(self, "flip", "none" if self.dataset == "digits" else "random")
         if self.precision == "tf32":
             object.__setattr__(self, "precision", "default")
 
@@ -204,6 +209,10 @@ def _check_together(config: Config) -> None:
     _require(config.steps <= most, "steps", config.steps, wanted)
     most = 2**32 - config.seed
     _require(config.seeds <= most, "seeds", config.seeds, f"at most {most}, as seeds end at 2**32")
+    for name in MUON_FIELDS:
+        value, default = getattr(config, name), getattr(Config, name)
+        wanted = f"{default}, its default, with the `optimizer` sgd, which has no Muon"
+        _require(config.optimizer == "muon" or value == default, name, value, wanted)
     warmup = config.warmup_steps
     wanted = "0 with the `schedule` linear, which has no warm-up"
     _require(not warmup or config.schedule == "step", "warmup_steps", warmup, wanted)

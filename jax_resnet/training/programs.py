@@ -83,14 +83,13 @@ def init_state(
 
 
 def make_programs(
-    config: Config, count: int, flippable: bool, mesh: Mesh, single_steps: bool | None = None
+    config: Config, count: int, mesh: Mesh, single_steps: bool | None = None
 ) -> Programs:
     """The programs for `count` training images.
 
     Args:
         config: hyper-parameters.
         count: number of training images.
-        flippable: whether images may be mirrored.
         mesh: from `make_mesh`.
         single_steps: one step in a dispatch, or many; by default one on CPU, where XLA runs a
             convolution inside a loop several times slower. The results are the same.
@@ -107,7 +106,7 @@ def make_programs(
         single_steps = jax.default_backend() == "cpu"
     everywhere, size = replicated(mesh), config.batch_size
     keys = batches.streams(config.seed)
-    one_step = make_step(config, flippable, mesh, keys)
+    one_step = make_step(config, mesh, keys)
 
     def many_steps(state: TrainState, totals: Metrics, data: Any, epoch: batches.Epoch) -> Any:
         stop = steps_until(state.step)
@@ -137,7 +136,7 @@ def make_programs(
     )
 
 
-def make_step(config: Config, flippable: bool, mesh: Mesh, keys: batches.Streams) -> Any:
+def make_step(config: Config, mesh: Mesh, keys: batches.Streams) -> Any:
     """`Programs.advance` of one step, not yet jitted."""
     split = NamedSharding(mesh, PartitionSpec("data"))
 
@@ -155,7 +154,7 @@ def make_step(config: Config, flippable: bool, mesh: Mesh, keys: batches.Streams
             std,
             pad=round(config.pad * min(images.shape[1:3]) / 32),
             pad_mode=config.pad_mode,
-            flip=config.flip if flippable else "none",
+            flip=config.flip or "none",
         )
         with jax.default_matmul_precision(matmul_precision(config.precision)):
             new_state, metrics = train_step(state, x, labels[indices])

@@ -187,6 +187,14 @@ def test_the_old_name_of_the_default_precision_is_accepted():
     assert Config(precision="tf32") == Config()
 
 
+def test_a_value_without_effect_is_refused_and_a_recipes_own_gives_way():
+    with pytest.raises(UserError, match="`muon_momentum` is 0.8, expected 0.6, its default, with"):
+        parse_config(["--muon-momentum", "0.8"])
+    config = parse_config(["--recipe", "fast", "--optimizer", "sgd", "--dataset", "digits"])
+    assert (config.optimizer, config.muon_momentum, config.flip) == ("sgd", 0.6, "none")
+    assert parse_config(["--recipe", "fast"]).flip == "alternating"
+
+
 def test_the_shortcut_is_resolved():
     assert Config().shortcut == "zeropad"
     assert Config(model="cnn").shortcut is None

@@ -43,7 +43,7 @@ def test_a_step_of_every_choice_can_be_traced(field, value):
     else:
         config = dataclasses.replace(config, **{field: value})
     mesh = make_mesh()
-    programs = make_programs(config, len(DIGITS.train), True, mesh)
+    programs = make_programs(config, len(DIGITS.train), mesh)
     data = device_data(DIGITS.train, config.normalization, mesh)
     state = jax.eval_shape(lambda: init_state(config, 10, (8, 8, 1), mesh))
     epoch = jax.eval_shape(programs.draw_epoch, jnp.int32(0))

@@ -43,7 +43,7 @@ arrays = (digits.train.images[:100], digits.train.labels[:100], np.array([0.3], 
           np.array([0.4], dtype))
 data = jax.device_put(arrays, replicated(mesh))
 state = jax.device_put(state, replicated(mesh))
-programs = make_programs(config, 100, True, mesh)
+programs = make_programs(config, 100, mesh)
 zeros = jax.tree.map(
     lambda x: x.astype(dtype) if jnp.issubdtype(x.dtype, jnp.floating) else x, programs.zeros()
 )
@@ -101,7 +101,7 @@ def test_devices_speak_only_to_add_up():
     kernels' gradients. No image, no weight and no activation goes from device to device."""
     config = Config(dataset="digits", depth=8, batch_size=16, steps=20)
     digits, mesh = load("digits"), make_mesh()
-    programs = make_programs(config, len(digits.train), False, mesh)
+    programs = make_programs(config, len(digits.train), mesh)
     state = init_state(config, 10, digits.image_shape, mesh)
     data = device_data(digits.train, config.normalization, mesh)
     epoch = programs.draw_epoch(jnp.asarray(state.step))
@@ -116,4 +116,4 @@ def test_devices_speak_only_to_add_up():
 
 def test_a_batch_that_devices_do_not_divide_is_refused():
     with pytest.raises(UserError, match=r"`batch_size` 15 can't be split over 2.*a multiple of 2"):
-        make_programs(Config(batch_size=15), 100, False, make_mesh())
+        make_programs(Config(batch_size=15), 100, make_mesh())

@@ -90,7 +90,7 @@ def test_label_smoothing_is_spread_over_all_classes():
 
 def run(config, count, single_steps):
     """Every step of a run; the final state and the totals of the last epoch."""
-    programs = make_programs(config, count, False, make_mesh(), single_steps)
+    programs = make_programs(config, count, make_mesh(), single_steps)
     images, labels = DIGITS.train.images[:count], DIGITS.train.labels[:count]
     state = jax.device_put(fresh(config), jax.sharding.NamedSharding(make_mesh(), jax.P()))
     data = jax.device_put(
