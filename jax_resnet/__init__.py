@@ -11,8 +11,9 @@ if any(metadata.distributions(name="jax-resnet")):
     )
 
 from jax_resnet.classifier import Classifier
+from jax_resnet.depths import resnet20, resnet32, resnet44, resnet56, resnet110
 from jax_resnet.errors import UserError
-from jax_resnet.model import ResNet, resnet20, resnet32, resnet44, resnet56, resnet110
+from jax_resnet.model import ResNet
 from jax_resnet.pretrained import pretrained
 
 try:

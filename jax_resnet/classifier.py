@@ -10,15 +10,17 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct, traverse_util
 from jaxtyping import Array, Float, UInt8
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
+from safetensors import safe_open
 
-from jax_resnet.errors import UserError
-from jax_resnet.files import replace_file
-from jax_resnet.model import ResNet
+from jax_resnet.errors import UserError, printable
+from jax_resnet.files import parse_json, refuse_special, replace_file
+from jax_resnet.model import MIN_IMAGE_SIZE, ResNet
 
-FORMAT = "jax_resnet.Classifier/1"
+FORMAT = "jax_resnet.Classifier/2"
+FORMATS = ("jax_resnet.Classifier/1", FORMAT)  # 1 has the arrays alone under its checksum
 CLASSIFIER_FILE = "classifier.safetensors"  # in the folder of a finished run
+MAX_IMAGE_SIZE = 4096
+_DTYPES = {"float16": "F16", "float32": "F32", "float64": "F64"}  # by NumPy's names
 
 
 class Classifier(struct.PyTreeNode):
@@ -59,7 +61,7 @@ class Classifier(struct.PyTreeNode):
 
         Raises:
             TypeError: if the images are not uint8.
-            UserError: if they are smaller than 4x4, or not NHWC.
+            UserError: if they are smaller than 4x4, not NHWC, or don't fit the mean.
         """
         if images.dtype != jnp.uint8:
             raise TypeError(f"`images` is {images.dtype}, expected uint8 pixels in [0, 255]")
@@ -69,46 +71,55 @@ class Classifier(struct.PyTreeNode):
             return logits.astype(jnp.float32)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes a safetensors file; an existing one is replaced atomically."""
-        arrays = {
-            name: np.ascontiguousarray(array)
-            for name, array in traverse_util.flatten_dict(self._tree(), sep="/").items()
-        }
-        header = {
-            "depth": self.model.depth,
-            "shortcut": self.model.shortcut,
-            "class_names": self.class_names,
-            "image_size": self.image_size,
-        }
-        metadata = {"format": FORMAT, "classifier": json.dumps(header), "sha256": digest(arrays)}
-        replace_file(path, save(arrays, metadata))
+        """Writes a safetensors file; an existing one is replaced atomically.
+
+        One classifier always gives the same bytes. The file keeps the `dtype` of the model, but
+        neither its `param_dtype` nor its `conv_general_dilated`.
+
+        Raises:
+            UserError: for what `load` would refuse, such as weights that are not finite.
+        """
+        flat = traverse_util.flatten_dict(self._tree(), sep="/")
+        arrays = {name: np.asarray(flat[name]) for name in sorted(flat)}
+        arrays = {name: x.astype(x.dtype.newbyteorder("<")) for name, x in arrays.items()}
+        header = json.dumps(
+            {
+                "depth": self.model.depth,
+                "shortcut": self.model.shortcut,
+                "dtype": getattr(self.model.dtype, "__name__", str(self.model.dtype)),
+                "class_names": self.class_names,
+                "image_size": self.image_size,
+            }
+        )
+        _build(header, arrays)
+        metadata = {"format": FORMAT, "classifier": header, "sha256": digest(arrays, header)}
+        replace_file(path, _encode(arrays, metadata))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "Classifier":
-        """Reads the file that `save` wrote.
+        """Reads the file that `save` wrote, on this or an earlier version.
 
         Raises:
-            UserError: if the file does not exist, is of another format, or is damaged.
+            UserError: if the file does not exist, is of another format, or is damaged; if its
+                arrays are not those of its net; or if they are not finite.
         """
+        refuse_special(path)
         try:
             with safe_open(path, framework="numpy") as file:
                 metadata = file.metadata() or {}
                 arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except (OSError, SafetensorError) as error:
+        except Exception as error:  # for a dtype unknown to NumPy, nearly anything
             raise UserError(f"{path} can't be read as a Classifier file: {error}") from error
-        if metadata.get("format") != FORMAT:
+        if metadata.get("format") not in FORMATS:
             raise UserError(f"{path} is not a Classifier file: its header lacks {FORMAT!r}")
-        if metadata.get("sha256") != digest(arrays):
-            raise UserError(f"{path} is damaged: its arrays don't match their checksum")
+        header = metadata.get("classifier", "")
+        covered = header if metadata["format"] == FORMAT else ""
+        if metadata.get("sha256") != digest(arrays, covered):
+            raise UserError(f"{path} is damaged: its content does not match its checksum")
         try:
-            header = json.loads(metadata["classifier"])
-            class_names = tuple(header["class_names"])
-            height, width = header.get("image_size", (32, 32))
-            model = ResNet(header["depth"], len(class_names), header["shortcut"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise UserError(f"{path} is damaged: its header can't be read: {error!r}") from error
-        tree = jax.tree.map(jnp.asarray, traverse_util.unflatten_dict(arrays, sep="/"))
-        return cls(model=model, class_names=class_names, image_size=(height, width), **tree)
+            return _build(header, arrays)
+        except UserError as error:
+            raise UserError(f"{path} is damaged: {error}") from error
 
     def _tree(self) -> dict[str, Any]:
         return {"variables": self.variables, "mean": self.mean, "std": self.std}
@@ -118,19 +129,112 @@ def normalize(images: Array, mean: Array, std: Array) -> Array:
     """Uint8 pixels, NHWC, to `(images / 255 - mean) / std` in `mean`'s dtype.
 
     Raises:
-        UserError: if the images have another size than a mean by pixel.
+        UserError: if the images have other channels than the mean, or another size than one by
+            pixel.
     """
-    if mean.ndim == 3 and images.shape[1:] != mean.shape:
-        raise UserError(f"images have shape {images.shape}, expected (N, *{mean.shape})")
+    if images.shape[-mean.ndim :] != mean.shape:
+        raise UserError(f"images have shape {images.shape}, expected {mean.shape} at the end")
     mean, std = (jnp.expand_dims(x, range(images.ndim - x.ndim)) for x in (mean, std))
     return (images.astype(mean.dtype) / 255 - mean) / std
 
 
-def digest(arrays: dict[str, np.ndarray]) -> str:
-    """SHA-256 over names, dtypes, shapes and bytes, in the names' order."""
+def _build(header: str, arrays: dict[str, np.ndarray]) -> Classifier:
+    """The classifier that a header and arrays describe; nothing of either is trusted.
+
+    Raises:
+        UserError: if they don't describe one.
+    """
+    values = {"image_size": [32, 32], "dtype": "float32"} | parse_json(header, dict, "its header")
+    if missing := {"depth", "shortcut", "class_names"} - values.keys():
+        raise UserError(f"its header lacks {', '.join(sorted(missing))}")
+    depth, class_names, size = values["depth"], values["class_names"], values["image_size"]
+    if type(depth) is not int or depth > len(arrays):  # every layer has an array
+        raise UserError(f"`depth` is {depth!r}, which does not fit its {len(arrays)} arrays")
+    if not isinstance(class_names, list) or not class_names:
+        raise UserError(f"`class_names` is {class_names!r}, expected a list of names")
+    if odd := [name for name in class_names if not is_name(name)]:
+        raise UserError(f"`class_names` has {odd[0]!r}, expected text without control characters")
+    if (
+        not isinstance(size, list)
+        or len(size) != 2
+        or not all(type(n) is int and MIN_IMAGE_SIZE <= n <= MAX_IMAGE_SIZE for n in size)
+    ):
+        raise UserError(
+            f"`image_size` is {size}, expected two whole numbers from {MIN_IMAGE_SIZE} to "
+            f"{MAX_IMAGE_SIZE}"
+        )
+    if values["dtype"] not in (*_DTYPES, "bfloat16"):
+        raise UserError(f"`dtype` is {values['dtype']!r}, expected a floating-point type")
+    model = ResNet(depth, len(class_names), values["shortcut"], getattr(jnp, values["dtype"]))
+    _check_arrays(model, arrays)
+    with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused
+        arrays = {
+            name: array.astype(jax.dtypes.canonicalize_dtype(array.dtype))
+            for name, array in arrays.items()
+        }
+    for name, array in arrays.items():
+        if not np.isfinite(array).all():
+            raise UserError(f"{name} has values that are not finite")
+        if (name == "std" and array.min() <= 0) or (name.endswith("/var") and array.min() < 0):
+            raise UserError(f"{name} has {array.min()}, which is no deviation or variance")
+    tree = jax.tree.map(jnp.asarray, traverse_util.unflatten_dict(arrays, sep="/"))
+    return Classifier(model=model, class_names=tuple(class_names), image_size=tuple(size), **tree)
+
+
+def _check_arrays(model: ResNet, arrays: dict[str, np.ndarray]) -> None:
+    """Raises a `UserError` unless the arrays have the names and shapes of the net's."""
+    kernel = arrays.get("variables/params/stem_conv/kernel", np.empty(0))
+    channels = kernel.shape[2] if kernel.ndim == 4 and kernel.size else 1
+    images = jax.ShapeDtypeStruct((1, MIN_IMAGE_SIZE, MIN_IMAGE_SIZE, channels), jnp.float32)
+    variables = jax.eval_shape(model.init, jax.random.key(0), images)
+    shapes = {
+        name: each.shape
+        for name, each in traverse_util.flatten_dict({"variables": variables}, sep="/").items()
+    }
+    for name in ("mean", "std"):  # of each channel, or of each pixel
+        shape = arrays[name].shape if name in arrays else ()
+        by_pixel = len(shape) == 3 and min(shape) > 0 and shape[2] == channels
+        shapes[name] = shape if by_pixel else (channels,)
+    if odd := sorted(shapes.keys() ^ arrays.keys()):
+        which = "lacks" if odd[0] in shapes else "has"
+        raise UserError(f"the file {which} {odd[0]}, unlike a net of `depth` {model.depth}")
+    for name, array in arrays.items():
+        if array.shape != shapes[name] or array.dtype.name not in _DTYPES:
+            raise UserError(
+                f"{name} is {array.dtype.name}{list(array.shape)}, "
+                f"expected {' or '.join(_DTYPES)}, {list(shapes[name])}"
+            )
+
+
+def _encode(arrays: dict[str, np.ndarray], metadata: dict[str, str]) -> bytes:
+    """A safetensors file; the library orders its metadata otherwise each time."""
+    header: dict[str, Any] = {"__metadata__": metadata}
+    end = 0
+    for name, array in arrays.items():
+        start, end = end, end + array.nbytes
+        header[name] = {
+            "dtype": _DTYPES[array.dtype.name],
+            "shape": array.shape,
+            "data_offsets": [start, end],
+        }
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    return b"".join(
+        [len(text).to_bytes(8, "little"), text, *(a.tobytes() for a in arrays.values())]
+    )
+
+
+def is_name(value: object) -> bool:
+    """Whether a value is text of at least one character, without control characters."""
+    return isinstance(value, str) and bool(value) and printable(value) == value
+
+
+def digest(arrays: dict[str, np.ndarray], header: str = "") -> str:
+    """SHA-256 over names, dtypes, shapes and bytes, in the names' order, and the header."""
     sha256 = hashlib.sha256()
     for name in sorted(arrays):
         array = arrays[name]
         sha256.update(f"{name} {array.dtype} {array.shape} ".encode())
         sha256.update(array.tobytes())
+    sha256.update(header.encode())
     return sha256.hexdigest()

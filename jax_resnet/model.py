@@ -49,6 +49,16 @@ def max_pool_2x2(x: Array) -> Array:
     return x.reshape(n, (height + 1) // 2, 2, (width + 1) // 2, 2, channels).max(axis=(2, 4))
 
 
+def fence(x: Array) -> Array:
+    """`x`, which XLA for CPU does not fuse with a sum over it, where it is narrower than float32.
+
+    jaxlib 0.12.0 fuses a convolution in bfloat16 with what follows up to the sum, which gives NaN.
+    """
+    if jnp.finfo(x.dtype).bits >= 32:
+        return x
+    return jax.lax.platform_dependent(x, cpu=jax.lax.optimization_barrier, default=lambda x: x)
+
+
 class Block(nn.Module):
     """Two 3x3 convolutions, and the shortcut past them (He et al., figure 2 and equation 2)."""
 
@@ -154,7 +164,7 @@ class ResNet(nn.Module):
             use_bias=False,
             padding=1,  # not "SAME", which pads a strided convolution on one side only
             kernel_init=kernel_init,
-            conv_general_dilated=self.conv_general_dilated,
+            conv_general_dilated=lambda *a, **k: fence(self.conv_general_dilated(*a, **k)),
             **dtypes,
         )
         norm = partial(
@@ -182,28 +192,3 @@ def check_depth(depth: int) -> None:
     if n < 1 or rest:
         near = f"{6 * n + 2} or {6 * n + 8}" if n >= 1 else "8"
         raise UserError(f"`depth` is {depth}, expected 6n + 2 with n >= 1, such as {near}")
-
-
-def resnet20(*, num_classes: int = 10, shortcut: "Shortcut" = "zeropad", **fields: Any) -> ResNet:
-    """`ResNet` of depth 20, 3 blocks a stage: 0.27 million parameters. `fields` as in `ResNet`."""
-    return ResNet(20, num_classes, shortcut, **fields)
-
-
-def resnet32(*, num_classes: int = 10, shortcut: "Shortcut" = "zeropad", **fields: Any) -> ResNet:
-    """`ResNet` of depth 32, 5 blocks a stage: 0.46 million parameters. `fields` as in `ResNet`."""
-    return ResNet(32, num_classes, shortcut, **fields)
-
-
-def resnet44(*, num_classes: int = 10, shortcut: "Shortcut" = "zeropad", **fields: Any) -> ResNet:
-    """`ResNet` of depth 44, 7 blocks a stage: 0.66 million parameters. `fields` as in `ResNet`."""
-    return ResNet(44, num_classes, shortcut, **fields)
-
-
-def resnet56(*, num_classes: int = 10, shortcut: "Shortcut" = "zeropad", **fields: Any) -> ResNet:
-    """`ResNet` of depth 56, 9 blocks a stage: 0.85 million parameters. `fields` as in `ResNet`."""
-    return ResNet(56, num_classes, shortcut, **fields)
-
-
-def resnet110(*, num_classes: int = 10, shortcut: "Shortcut" = "zeropad", **fields: Any) -> ResNet:
-    """`ResNet` of depth 110, 18 blocks a stage: 1.7 million parameters. `fields` as in `ResNet`."""
-    return ResNet(110, num_classes, shortcut, **fields)

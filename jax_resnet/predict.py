@@ -1,20 +1,22 @@
 """Class probabilities of images, from a `Classifier`."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from jax_resnet.classifier import Classifier
+from jax_resnet.classifier import MAX_IMAGE_SIZE, Classifier
 from jax_resnet.errors import UserError
 from jax_resnet.model import MIN_IMAGE_SIZE
 
 BATCH_SIZE = 100
-MAX_IMAGE_SIZE = 4096
 
 
 @jax.jit
 def _probabilities(classifier: Classifier, images: jax.Array) -> jax.Array:
-    return jax.nn.softmax(classifier(images))
+    logits = classifier(images)
+    finite = jnp.isfinite(logits).all(axis=1, keepdims=True)
+    return jnp.where(finite, jax.nn.softmax(logits), jnp.nan)
 
 
 def predict(
@@ -26,6 +28,9 @@ def predict(
         classifier: the net.
         images: uint8 NHWC; any number of them, including 0.
         batch_size: images at a time; the last batch is padded, so that all use one program.
+
+    Raises:
+        UserError: if logits of an image are not finite: what the net computes overflows its dtype.
     """
     batch_size = min(batch_size, max(1, len(images)))
     missing = -len(images) % batch_size
@@ -33,7 +38,13 @@ def predict(
     starts = range(0, len(padded), batch_size)
     batches = [_probabilities(classifier, padded[i : i + batch_size]) for i in starts]
     empty = np.empty((0, len(classifier.class_names)), np.float32)
-    return np.concatenate([empty, *jax.device_get(batches)])[: len(images)]
+    probabilities = np.concatenate([empty, *jax.device_get(batches)])[: len(images)]
+    if bad := int(np.isnan(probabilities).any(axis=1).sum()):
+        raise UserError(
+            f"the logits of {bad} of {len(images)} images are not finite: the weights of the "
+            f"classifier are too large for its dtype, {jnp.dtype(classifier.model.dtype)}"
+        )
+    return probabilities
 
 
 def input_shape(

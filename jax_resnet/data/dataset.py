@@ -1,11 +1,14 @@
 """What every source of images gives, its validation split, and its statistics."""
 
 import dataclasses
-from typing import Annotated, Literal, assert_never
+import hashlib
+import itertools
+from typing import Annotated, Any, Literal, assert_never
 
 import numpy as np
 from typing_extensions import Doc
 
+from jax_resnet.classifier import is_name
 from jax_resnet.errors import UserError
 
 Normalization = Annotated[
@@ -44,10 +47,27 @@ class Split:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def hashes(self) -> list[bytes]:
+        """16 bytes for each image and its label; 50,000 CIFAR images take about 0.3 s."""
+        # `person` is BLAKE2's own input for "the same bytes mean something else here".
+        return [
+            hashlib.blake2b(image.data, digest_size=16, person=label.tobytes()).digest()
+            for image, label in zip(
+                np.ascontiguousarray(self.images), self.labels.astype("<u4"), strict=True
+            )
+        ]
+
+
+def fingerprint(hashes: list[bytes]) -> str:
+    """The hash of an ordered list of hashes, 32 hexadecimal digits."""
+    return hashlib.blake2b(b"".join(hashes), digest_size=16).hexdigest()
+
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-    """A data set in memory; labels outside `[0, num_classes)` raise a `UserError`.
+    """A data set in memory.
+
+    Labels outside `[0, num_classes)`, and names with control characters, raise a `UserError`.
 
     Attributes:
         name: a `DatasetName`, or any other name.
@@ -67,6 +87,8 @@ class Dataset:
     flippable: bool
 
     def __post_init__(self) -> None:
+        if odd := [name for name in self.class_names if not is_name(name)]:
+            raise UserError(f"`class_names` has {odd[0]!r}, expected UTF-8 without control codes")
         for name in ("train", "validation", "test"):
             labels = getattr(self, name).labels
             if len(labels) and not 0 <= labels.min() <= labels.max() < self.num_classes:
@@ -79,6 +101,21 @@ class Dataset:
     def counts(self) -> dict[str, int]:
         """Number of images of each split."""
         return {name: len(getattr(self, name)) for name in ("train", "validation", "test")}
+
+    def identity(self) -> dict[str, Any]:
+        """What a run remembers of its data, as JSON's types.
+
+        Returns:
+            `images`, the number in each split; `class_names`; `fingerprints` of each split's images
+            and labels, in any order; and `sequence`, one fingerprint of all images in order.
+        """
+        hashes = {name: getattr(self, name).hashes() for name in self.counts}
+        return {
+            "images": self.counts,
+            "class_names": list(self.class_names),
+            "fingerprints": {name: fingerprint(sorted(each)) for name, each in hashes.items()},
+            "sequence": fingerprint([*itertools.chain(*hashes.values())]),
+        }
 
     @property
     def num_classes(self) -> int:

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
+from jax_resnet.classifier import MAX_IMAGE_SIZE
 from jax_resnet.data.dataset import Dataset, Split
 from jax_resnet.data.images import decode_images, list_files
 from jax_resnet.errors import UserError
+from jax_resnet.model import MIN_IMAGE_SIZE
 
 _SPLITS = ("train", "val", "test")
 _SPLIT_SEED = 0
@@ -71,8 +73,15 @@ def _check_options(
     root = Path(data_dir).expanduser()
     if not root.is_dir():
         raise UserError(f"`data_dir` is {root}, which is not a folder: expected one of images")
-    if image_size is None or len(image_size) != 2 or min(image_size) < 1:
-        raise UserError(f"`image_size` is {image_size}, expected a height and a width in pixels")
+    if (
+        image_size is None
+        or len(image_size) != 2
+        or not all(MIN_IMAGE_SIZE <= side <= MAX_IMAGE_SIZE for side in image_size)
+    ):
+        raise UserError(
+            f"`image_size` is {image_size}, expected a height and a width from {MIN_IMAGE_SIZE} to "
+            f"{MAX_IMAGE_SIZE} pixels"
+        )
     if channels not in (1, 3):
         raise UserError(f"`channels` is {channels}, expected 1 (gray) or 3 (RGB)")
     return root, (image_size[0], image_size[1])
@@ -82,8 +91,8 @@ def _read_splits(root: Path) -> dict[str, Files]:
     for split in ("train", "test"):
         if not (root / split).is_dir():
             raise UserError(f"{root} has no folder {split}: expected train, test and perhaps val")
-    beside = [path.name for path in sorted(root.iterdir()) if path.is_dir()]
-    if odd := [name for name in beside if name not in _SPLITS and name[0] != "."]:
+    beside = [path.name for path in list_files(root) if path.is_dir()]
+    if odd := [name for name in beside if name not in _SPLITS]:
         raise UserError(
             f"{root} has {', '.join(odd)} beside train and test: expected only val beside them"
         )
@@ -100,16 +109,20 @@ def _read_splits(root: Path) -> dict[str, Files]:
 
 def _list_classes(folder: Path) -> Files:
     """The files of every class folder, sorted by name: file systems list them in any order."""
-    classes: Files = {}
-    for entry in sorted(folder.iterdir()):
-        if entry.name.startswith(".") or not entry.is_dir():
-            continue
-        classes[entry.name] = list_files(entry)
+    classes = {_text(entry): list_files(entry) for entry in list_files(folder) if entry.is_dir()}
     if len(classes) < 2:
         raise UserError(f"{folder} has {len(classes)} subfolders, expected one for each class")
     if empty := [name for name, paths in classes.items() if not paths]:
         raise UserError(f"{folder} has no images in {', '.join(empty)}")
     return classes
+
+
+def _text(folder: Path) -> str:
+    """The name of a folder, the same in every locale."""
+    try:
+        return os.fsencode(folder.name).decode()
+    except UnicodeDecodeError:
+        raise UserError(f"{folder}: the name is not UTF-8, rename the folder") from None
 
 
 def _divide(root: Path, classes: Files, proportions: Sequence[float]) -> dict[str, Files]:

@@ -3,18 +3,22 @@
 The rules, for every file:
 
 - The content decides the format, not the suffix: PNG, JPEG, GIF, BMP, WebP, TIFF or PPM.
-- EXIF rotation is applied, colour profiles are not.
-- Transparency (RGBA, gray with alpha, a palette with a transparent colour) is laid over white.
+- EXIF rotation is applied, colour profiles are not. Metadata that can't be read is ignored.
+- Transparency (an alpha channel, a transparent colour) is laid over white. The fourth channel of a
+  BMP is not transparency: many programs leave it empty.
 - Palettes, 1-bit images and CMYK are converted to the colours that they encode.
-- 16-bit gray is scaled to 8 bits; 16-bit colour loses its lower bytes.
+- 16-bit gray, and 12-bit gray of a TIFF, is scaled to 8 bits; 16-bit colour loses its lower bytes.
 - Every image is resized (bilinear, antialiased), without regard to its aspect ratio.
 - Of a multi-picture JPEG (MPO, from phones) the first picture is read. Other files with several
   frames or pages are refused, because nothing says which one is meant.
-- Empty, truncated or unreadable files, floating-point or 32-bit gray, and images of more than
-  `MAX_PIXELS` pixels are refused; the size is read from the header, before decoding.
+- Format, mode and tags decide, never the values of the pixels. What they leave open is refused:
+  floating-point, signed or 32-bit pixels, separate planes other than 8-bit ones, and the like.
+- Empty, truncated or unreadable files, and images of more than `MAX_PIXELS` pixels are refused; the
+  size is read from the header, before decoding.
 """
 
 import concurrent.futures
+import io
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,17 +32,31 @@ if TYPE_CHECKING:
     from PIL import Image
 
 MAX_PIXELS = 2**26
+MAX_BYTES = 2**30  # of a file; the pixels of a TIFF may be 8 bytes each
 _FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF", "PPM")
-# Written by file managers.
-_LITTER = ("Thumbs.db", "desktop.ini")
+# Written by file managers, archivers and storage systems, beside what hides behind a dot.
+_LITTER = {
+    "thumbs.db",
+    "desktop.ini",
+    "__macosx",
+    "lost+found",
+    "@eadir",
+    "@tmp",
+    "@recycle",
+    "#recycle",
+    "#snapshot",
+    "$recycle.bin",
+    "recycler",
+    "system volume information",
+}
 
 
 def list_files(folder: Path) -> list[Path]:
-    """What is in a folder, sorted by name, except hidden files and those of file managers."""
+    """What is in a folder, sorted by name, except what is hidden or no person put there."""
     return sorted(
         path
         for path in folder.iterdir()
-        if not path.name.startswith(".") and path.name not in _LITTER
+        if not path.name.startswith(".") and path.name.lower() not in _LITTER
     )
 
 
@@ -98,15 +116,41 @@ def decode_images(
 
 
 def _decode(path: Path, height: int, width: int, channels: int) -> np.ndarray:
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    from PIL import Image
+
+    from jax_resnet.data.pixels import without_metadata
+
+    size = path.stat().st_size
+    if size == 0:
+        raise UserError("the file is empty")
+    if size > MAX_BYTES:
+        raise UserError(f"more than {MAX_BYTES:,} bytes")
+    content = path.read_bytes()
+    try:
+        flat = _read(content)
+    except Exception:
+        bare = without_metadata(content)
+        if bare == content:
+            raise
+        flat = _read(bare)
+    flat = flat.convert("L" if channels == 1 else "RGB")
+    if flat.size != (width, height):
+        flat = flat.resize((width, height), Image.Resampling.BILINEAR)
+    return np.asarray(flat).reshape(height, width, channels)
+
+
+def _read(content: bytes) -> "Image.Image":
+    """The image that a file's bytes encode, upright, as 8-bit gray or RGB."""
+    from PIL import Image, UnidentifiedImageError
+
+    from jax_resnet.data.pixels import check, clear_color, flatten, turned
 
     enormous = f"more than {MAX_PIXELS:,} pixels"
-    if path.stat().st_size == 0:
-        raise UserError("the file is empty")
     try:
-        opened = Image.open(path, formats=_FORMATS)
+        opened = Image.open(io.BytesIO(content), formats=_FORMATS)
     except UnidentifiedImageError:
-        raise UserError(f"not an image of a known format ({', '.join(_FORMATS)})") from None
+        known = ", ".join(_FORMATS)
+        raise UserError(f"not an image of a known format ({known}), or of a rare kind") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise UserError(enormous) from None
     with opened as image:
@@ -114,26 +158,6 @@ def _decode(path: Path, height: int, width: int, channels: int) -> np.ndarray:
             raise UserError(enormous)
         if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
             raise UserError("it has several frames or pages, expected one")
+        check(image, content)
         image.load()
-        flat = _flatten(ImageOps.exif_transpose(image))
-    flat = flat.convert("L" if channels == 1 else "RGB")
-    if flat.size != (width, height):
-        flat = flat.resize((width, height), Image.Resampling.BILINEAR)
-    return np.asarray(flat).reshape(height, width, channels)
-
-
-def _flatten(image: "Image.Image") -> "Image.Image":
-    """The image as 8-bit gray or RGB, without transparency."""
-    from PIL import Image
-
-    if image.mode == "F":
-        raise UserError("floating-point pixels, expected 8 or 16 bits")
-    if image.mode.startswith("I"):
-        values = np.asarray(image).astype(np.int64)
-        if values.min() < 0 or values.max() > 65535:
-            raise UserError("32-bit pixels, expected 8 or 16 bits")
-        return Image.fromarray(np.rint(values / 257).astype(np.uint8))
-    if image.has_transparency_data:
-        white = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
-    return image if image.mode == "L" else image.convert("RGB")
+        return turned(flatten(image, clear_color(content)), image)

@@ -6,9 +6,9 @@ from typing import Literal
 
 from safetensors import SafetensorError, safe_open
 
-from jax_resnet.classifier import FORMAT
+from jax_resnet.classifier import FORMATS
 from jax_resnet.errors import UserError
-from jax_resnet.files import new_file
+from jax_resnet.files import new_file, refuse_special
 from jax_resnet.model import Shortcut
 from jax_resnet.pretrained import load_classifier, names
 from jax_resnet.pytorch.files import read_state_dict, write_state_dict
@@ -20,9 +20,10 @@ def is_classifier(source: str | os.PathLike[str]) -> bool:
     """Whether `source` is a folder, a Classifier file, or the name of a pretrained net."""
     if Path(source).is_dir() or (not Path(source).exists() and str(source) in names()):
         return True
+    refuse_special(source)
     try:
         with safe_open(source, framework="numpy") as file:
-            return (file.metadata() or {}).get("format") == FORMAT
+            return (file.metadata() or {}).get("format") in FORMATS
     except (OSError, SafetensorError):
         return False
 

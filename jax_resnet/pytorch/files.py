@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from jax_resnet.errors import UserError
-from jax_resnet.files import new_file
+from jax_resnet.files import new_file, refuse_special
 
 TORCH_SUFFIXES = (".pt", ".pth", ".th")
 SUFFIXES = (".npz", ".safetensors", *TORCH_SUFFIXES)
@@ -23,6 +23,7 @@ def read_state_dict(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
         UserError: naming the file, if it can't be read or is no state dict.
     """
     suffix = _suffix(path)
+    refuse_special(path)
     try:
         if suffix == ".npz":
             with np.load(path, allow_pickle=False) as file:
@@ -88,6 +89,6 @@ def _read_torch(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
         if not isinstance(value, torch.Tensor):
             raise UserError(f"{path} has {name!r}, which is no tensor: expected a state dict")
     return {
-        name: (tensor.float() if tensor.is_floating_point() else tensor).numpy()
+        name: (tensor.float() if tensor.is_floating_point() else tensor).detach().numpy()
         for name, tensor in state.items()
     }

@@ -33,14 +33,15 @@ def from_torch(
         shortcut: by default read from the names. A shortcut without weights leaves no names:
             those of the article's plain net are those of its zeropad net, so the plain net
             needs `None` here.
-        mean: of the inputs scaled to [0, 1], one number a channel; by default the family's.
-        std: standard deviation, like `mean`.
+        mean: of the inputs scaled to [0, 1], one number a channel, in [0, 1]; by default the
+            family's.
+        std: standard deviation, like `mean`, above 0 and at most 1.
         class_names: by default CIFAR-10's for ten classes, else "0", "1", ...
 
     Raises:
         UserError: if the names are of no family; if arrays are missing, extra, of a wrong shape
-            or dtype, or not finite (the message lists them all); or if `mean`, `std` or
-            `class_names` don't fit the net.
+            or dtype, not finite in float32, or negative variances (the message lists them all);
+            or if `mean`, `std` or `class_names` don't fit the net.
     """
     state = {name: np.asarray(array) for name, array in without_prefix(state_dict).items()}
     state = {k: v for k, v in state.items() if not k.endswith("num_batches_tracked")}
@@ -83,8 +84,10 @@ def _transpose(
             faults.append(f"of the wrong shape: {name} {array.shape}, expected {wanted}")
         elif not jnp.issubdtype(array.dtype, jnp.floating):
             faults.append(f"of the wrong type: {name} {array.dtype}, expected floats")
-        elif not np.isfinite(array).all():
+        elif not (abs(array) <= np.finfo(np.float32).max).all():
             faults.append(f"not finite: {name}")
+        elif path[-1] == "var" and array.min() < 0:
+            faults.append(f"negative: {name}")
         else:
             variables[path] = jnp.asarray(array.transpose(axes), jnp.float32)
     faults += [f"extra: {name}" for name in left]
@@ -169,7 +172,11 @@ def _per_channel(
             "one for each input channel of the net"
         )
     array = np.asarray(values, np.float32)
-    if not np.isfinite(array).all() or (argument == "std" and (array <= 0).any()):
-        expected = "finite numbers" + (" above 0" if argument == "std" else "")
-        raise UserError(f"`{argument}` is {tuple(values)}, expected {expected}")
+    low = array > 0 if argument == "std" else array >= 0
+    if not (low & (array <= 1)).all():
+        expected = "above 0 and at most 1" if argument == "std" else "from 0 to 1"
+        raise UserError(
+            f"`{argument}` is {tuple(values)}, expected numbers {expected}: it is of pixels "
+            "scaled to [0, 1], so divide one of pixels in [0, 255] by 255"
+        )
     return jnp.asarray(array)

@@ -173,6 +173,80 @@ def test_a_failing_server_is_given_up(server, tmp_path):
     assert len(server.asked) == 4
 
 
+def drip_content(handler: Handler) -> None:
+    for byte in handler.begin(CONTENT):
+        handler.wfile.write(bytes([byte]))
+        time.sleep(0.02)
+
+
+def drip_headers(handler: Handler) -> None:
+    for byte in b"HTTP/1.1 200 OK\r\nServer: " + b"a" * 60_000:
+        handler.wfile.write(bytes([byte]))
+        time.sleep(0.02)
+
+
+def continue_for_ever(handler: Handler) -> None:
+    while True:
+        handler.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n" * 100)
+
+
+@pytest.mark.parametrize("answer", [drip_content, drip_headers, continue_for_ever])
+def test_a_server_that_is_too_slow_is_given_up(server, tmp_path, answer):
+    server.answers["/file"] = answer
+    start = time.monotonic()
+    with pytest.raises(UserError, match=r"the server sent .* in 0\.5 seconds"):
+        download(f"{server.url}/file", tmp_path / "file")
+    assert time.monotonic() - start < 4 * (0.5 + 0.2)
+    assert len(server.asked) == 4
+
+
+def without_a_length(handler: Handler) -> None:
+    handler.send_response(200)
+    handler.end_headers()
+    while True:
+        handler.wfile.write(CONTENT)
+
+
+@pytest.mark.parametrize("answer", [whole, without_a_length])
+def test_a_file_that_is_too_large_is_refused_at_once_and_not_kept(server, tmp_path, answer):
+    server.answers["/file"] = answer
+    with pytest.raises(UserError, match="more than the 299999 bytes"):
+        download(f"{server.url}/file", tmp_path / "file", 299_999)
+    assert (len(server.asked), list(tmp_path.iterdir())) == (1, [])
+
+
+def test_a_mirror_of_anything_else_is_refused_by_its_size(server, tmp_path):
+    def endless(handler: Handler) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(2**40))
+        handler.end_headers()
+
+    server.answers["/file"] = endless
+    for name, size in (("cifar10", 2**28), ("cifar100", 168_513_733)):
+        with pytest.raises(UserError, match=f"more than the {size} bytes"):
+            load(name, tmp_path, mirror=f"{server.url}/file")
+
+
+def test_what_happens_is_said_before_the_first_byte(server, tmp_path, capsys):
+    server.answers["/file"] = lambda handler: handler.send_error(503, "busy \x1b[31m")
+    with pytest.raises(UserError):
+        download(f"{server.url}/file", tmp_path / "file")
+    first, *failures = capsys.readouterr().err.splitlines()
+    assert first == f"downloading {server.url}/file"
+    assert failures == ["HTTP Error 503: busy \\x1b[31m; trying again"] * 3
+
+
+def test_a_redirect_elsewhere_than_the_web_is_not_followed(server, tmp_path):
+    def to_ftp(handler: Handler) -> None:
+        handler.send_response(302)
+        handler.send_header("Location", server.url.replace("http", "ftp"))
+        handler.end_headers()
+
+    server.answers["/file"] = to_ftp
+    with pytest.raises(UserError, match="ftp"):
+        download(f"{server.url}/file", tmp_path / "file")
+
+
 @pytest.mark.parametrize("url", ["ftp://127.0.0.1/file", "file:///etc/passwd", "somewhere"])
 def test_other_addresses_are_refused(tmp_path, url):
     with pytest.raises(UserError, match="http"):

@@ -1,5 +1,6 @@
 """A folder of images as a data set."""
 
+import os
 import shutil
 
 import numpy as np
@@ -8,6 +9,16 @@ from PIL import Image
 
 from jax_resnet.data import load
 from jax_resnet.errors import UserError
+
+NO_CLASSES = (
+    "__MACOSX",
+    "lost+found",
+    "@eaDir",
+    "#recycle",
+    "$RECYCLE.BIN",
+    "System Volume Information",
+    ".ipynb_checkpoints",
+)
 
 
 def fill(folder, classes):
@@ -69,8 +80,28 @@ def test_litter_and_stray_files_are_passed_over(tmp_path):
     fill(tmp_path, {"a": 10, "b": 10})
     for name in ("a/.DS_Store", "a/Thumbs.db", "labels.txt", ".cache"):
         (tmp_path / name).write_bytes(b"x")
+    for name in (*NO_CLASSES, "a/@eaDir", "b/__MACOSX"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "0.png").write_bytes(b"x")
     dataset = load("folder", tmp_path, image_size=(4, 4), channels=1)
     assert (len(dataset.train), len(dataset.validation), len(dataset.test)) == (16, 2, 2)
+    assert dataset.class_names == ("a", "b")
+
+
+def test_litter_beside_the_splits_and_their_classes_is_passed_over(tmp_path):
+    for split in ("train", "test"):
+        fill(tmp_path / split, {"a": 2, "b": 2})
+    for name in (*NO_CLASSES, *(f"train/{name}" for name in NO_CLASSES)):
+        (tmp_path / name).mkdir()
+    dataset = load("folder", tmp_path, image_size=(4, 4), channels=1)
+    assert dataset.class_names == ("a", "b")
+
+
+@pytest.mark.parametrize("name", ["\x1b[31mred", "two\nlines", os.fsdecode(b"\xff")])
+def test_a_class_whose_name_is_no_text_is_refused(tmp_path, name):
+    fill(tmp_path, {"a": 10, name: 10})
+    with pytest.raises(UserError, match="UTF-8"):
+        load("folder", tmp_path, image_size=(4, 4), channels=1)
 
 
 def test_all_bad_files_are_listed_at_once(tmp_path):
@@ -97,6 +128,7 @@ def test_classes_must_agree(tmp_path):
     [
         ({"image_size": None}, "`image_size`"),
         ({"image_size": (0, 4)}, "`image_size`"),
+        ({"image_size": (4, 2**40)}, "`image_size`"),
         ({"channels": None}, "`channels`"),
         ({"channels": 4}, "`channels` is 4"),
         ({"split_proportions": (0.8, 0.1)}, "`split_proportions` is 0.8 0.1, expected"),

@@ -91,6 +91,14 @@ def test_no_images_have_no_probabilities(classifier, images):
     assert predict(classifier, images[:0]).shape == (0, 4)
 
 
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float16])
+def test_logits_that_are_not_finite_are_no_prediction(classifier, images, dtype):
+    large = jax.tree.map(lambda x: x * 1e30, classifier.variables)
+    model = classifier.model.clone(dtype=dtype)
+    with pytest.raises(UserError, match="logits of 7 of 7 images are not finite"):
+        predict(classifier.replace(variables=large, model=model), images, 3)
+
+
 def test_the_input_is_as_the_mean_and_the_first_kernel_say():
     assert input_shape(make_classifier()) == (32, 32, 3)
     assert input_shape(make_classifier(), (8, 12)) == (8, 12, 3)

@@ -81,7 +81,7 @@ def test_flags_override_the_values_of_the_family(call, tmp_path):
     source, out = tmp_path / "in.npz", tmp_path / "out.safetensors"
     np.savez(source, **state_of(classes=2))
     flags = [
-        "--shortcut", "none", "--mean", 0.1, 0.2, 0.3, "--std", 1, 2, 3,
+        "--shortcut", "none", "--mean", 0.1, 0.2, 0.3, "--std", 0.4, 0.5, 1,
         "--class-names", "cat", "dog",
     ]  # fmt: skip
     code, stdout, _ = call("convert.py", source, out, *flags)
@@ -90,7 +90,7 @@ def test_flags_override_the_values_of_the_family(call, tmp_path):
     assert classifier.model == ResNet(8, 2, None)
     assert classifier.class_names == ("cat", "dog")
     np.testing.assert_array_equal(classifier.mean, np.float32([0.1, 0.2, 0.3]))
-    np.testing.assert_array_equal(classifier.std, np.float32([1, 2, 3]))
+    np.testing.assert_array_equal(classifier.std, np.float32([0.4, 0.5, 1]))
 
 
 @pytest.mark.parametrize(
@@ -161,6 +161,24 @@ def test_refusals_name_the_file_or_the_flag(call, refused, tmp_path):
     )
     assert "--family is for a Classifier" in refused(good, out, "--family", "article")
     assert "no net with shortcut zeropad" in refused(model, out, "--family", "akamaster")
+
+
+@pytest.mark.parametrize(
+    ("flag", "values"),
+    [
+        ("--mean", (125.3, 123.0, 113.9)),
+        ("--mean", (0.4, 0.4, 1.1)),
+        ("--mean", (-0.1, 0.4, 0.4)),
+        ("--std", (63.0, 62.1, 66.7)),
+        ("--std", (0.2, 0.2, 1.1)),
+        ("--std", (0.2, 0.2, 0)),
+        ("--std", (0.2, 0.2, "nan")),
+    ],
+)
+def test_values_of_pixels_up_to_255_are_refused(refused, tmp_path, flag, values):
+    source = tmp_path / "in.npz"
+    np.savez(source, **state_of())
+    assert f"{flag} is" in refused(source, tmp_path / "out", flag, *values)
 
 
 def test_a_pickle_in_an_npz_is_not_opened(refused, tmp_path):

@@ -100,6 +100,8 @@ def test_all_faults_are_named_at_once():
     state["extra.thing"] = np.zeros(1, np.float32)
     state["conv1.1.weight"] = np.full(16, np.nan, np.float32)
     state["conv1.1.bias"] = np.zeros(16, np.int64)
+    state["conv2x.0.conv1.1.weight"] = np.full(16, 1e300)  # infinite in float32
+    state["conv1.1.running_var"] = np.full(16, -1, np.float32)
     with pytest.raises(UserError) as caught:
         from_torch(state)
     message = str(caught.value)
@@ -108,6 +110,8 @@ def test_all_faults_are_named_at_once():
     assert "extra: extra.thing" in message
     assert "not finite: conv1.1.weight" in message
     assert "of the wrong type: conv1.1.bias int64" in message
+    assert "not finite: conv2x.0.conv1.1.weight" in message
+    assert "negative: conv1.1.running_var" in message
 
 
 def test_blocks_missing_in_one_stage_are_missing_keys():
@@ -141,7 +145,7 @@ def test_other_nets_are_not_recognised(state):
     [
         ({"mean": (0.5,)}, "`mean` has 1 values"),
         ({"std": (0.2, 0.0, 0.2)}, "`std` is .* above 0"),
-        ({"mean": (0.5, np.inf, 0.5)}, "`mean` is .* finite"),
+        ({"mean": (0.5, np.inf, 0.5)}, "`mean` is .* from 0 to 1"),
         ({"class_names": ("cat", "dog")}, "`class_names` has 2 names, expected 10"),
     ],
 )

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from jax_resnet.data.cifar import Layout
-from jax_resnet.data.cifar.binary import Original, check_archive, read_original
+from jax_resnet.data.cifar.binary import MAX_BYTES, Original, check_archive, read_original
 from jax_resnet.data.cifar.download import download
 from jax_resnet.data.cifar.fingerprint import verify
 from jax_resnet.errors import UserError
@@ -33,7 +33,8 @@ def prepare(layout: Layout, folder: Path, mirror: str | None) -> None:
             if folder.exists():
                 return
             if not archive.exists():  # it does if writing was interrupted
-                download(url, archive)
+                exact = mirror is None or layout.fingerprints is None
+                download(url, archive, layout.size if exact else MAX_BYTES)
             try:
                 if mirror is None:
                     check_archive(layout, archive)
@@ -46,7 +47,7 @@ def prepare(layout: Layout, folder: Path, mirror: str | None) -> None:
             archive.unlink()
     except (UserError, OSError) as error:
         raise UserError(
-            f"{layout.name} is not in {root}, and downloading it from {url} failed: {error}\n"
+            f"{layout.name} is not in {root}, and downloading it from {url} failed: {error}\n  "
             f"There are three ways on: `data_dir` with {layout.archive}, {layout.folder} or TFDS's "
             f"{layout.name} in it; `mirror` with a URL of {layout.archive}; or `dataset` digits, "
             "which needs no download."
