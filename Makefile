@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # A file's tests share its fixtures, and so a worker.
 WORKERS := -n 2 --dist loadfile
 
-.PHONY: demo test test-all test-oldest test-torch stress tpu-check lint
+.PHONY: demo test quick test-all test-oldest test-newest test-torch stress flaky tpu-check lint
 
 demo: $(VENV)/installed
 	$(BIN)/python scripts/train.py --dataset digits --depth 8 --steps 300 --name demo --resume
@@ -14,6 +14,10 @@ demo: $(VENV)/installed
 # Most of the time goes into compiling what then runs for a moment: less optimization, less time.
 test: $(VENV)/installed
 	XLA_FLAGS=--xla_backend_optimization_level=1 $(BIN)/python -m pytest $(WORKERS) -m "not slow and not stress"
+
+# What a change needs: no test that starts a process.
+quick: $(VENV)/installed
+	XLA_FLAGS=--xla_backend_optimization_level=1 $(BIN)/python -m pytest $(WORKERS) --quick -m "not slow and not stress"
 
 # All tests, of the programs as users run them.
 test-all: $(VENV)/installed
@@ -26,10 +30,22 @@ test-oldest:
 	$(VENV)-oldest/bin/uv pip install --python $(VENV)-oldest/bin/python --resolution lowest-direct -e ".[dev]"
 	$(VENV)-oldest/bin/python -m pytest $(WORKERS) -m "not slow and not stress"
 
+# With the newest version of everything, on the newest Python that is supported.
+test-newest:
+	python3.13 -m venv $(VENV)-newest
+	$(VENV)-newest/bin/pip install --quiet --upgrade -e ".[dev]"
+	XLA_FLAGS=--xla_backend_optimization_level=1 $(VENV)-newest/bin/python -m pytest $(WORKERS) $(SUITE)
+
 # The tests that ask PyTorch, which is large and skipped where it is absent.
 test-torch: $(VENV)/installed
 	$(BIN)/pip install --quiet torch
 	$(BIN)/python -m pytest $(WORKERS) tests/pytorch
+
+# The tests of devices, processes, threads and signals, again and again, a busy process a core beside them.
+flaky: $(VENV)/installed
+	for core in 1 2; do timeout 1h sh -c 'while :; do :; done' & done; \
+	for i in $$(seq 50); do $(BIN)/python -m pytest -n 0 -x -m "not slow and not stress" \
+	  tests/run tests/training/test_devices.py tests/training/test_seeds.py tests/training/test_many_steps.py || exit 1; done
 
 # Kills, a long run, determinism across caches: under 15 minutes, nothing else running.
 stress: $(VENV)/installed

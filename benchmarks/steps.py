@@ -100,7 +100,7 @@ def whole_loop(case: Case) -> Run:
     programs = make_programs(config, len(split), mesh)
     data = device_data(split, config.normalization, mesh)
     state = init_state(config, 10, IMAGE_SHAPE, mesh)
-    opened = Folder(config.folder).open(config.to_json(), {"images": {}}, resume=False)
+    opened = Folder(config.folder).open(config.to_json(), {}, {}, False, lambda _: None)
     folder = ExitStack().enter_context(opened)
     sys.stderr = io.StringIO()  # draws the progress bar, unseen
     sys.stderr.isatty = lambda: True  # type: ignore[method-assign]

@@ -1,4 +1,13 @@
-"""The one exception whose message is meant for the person who called."""
+"""What a person is told: the one exception that is meant for the caller, and lines of text."""
+
+import re
+import sys
+from contextlib import suppress
+
+# C0 and C1 controls, marks that change the direction of text, line separators, lone surrogates.
+_CONTROLS = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
 
 
 class UserError(ValueError):
@@ -8,3 +17,15 @@ class UserError(ValueError):
     name, in backquotes (`` `class_names` has 3 names, expected 10 ``); a command prints its flag
     there, and ends with exit code 2.
     """
+
+
+def printable(text: object) -> str:
+    """Text on one line for a terminal: control characters, of a file name for example, escaped."""
+    return _CONTROLS.sub(lambda match: match[0].encode("unicode_escape").decode(), str(text))
+
+
+def say(*lines: str) -> None:
+    """Prints `printable` lines on stderr; a stderr that is closed ends no run."""
+    if sys.stderr is not None:
+        with suppress(OSError):
+            print(*map(printable, lines), sep="\n", file=sys.stderr, flush=True)

@@ -3,24 +3,42 @@
 import hashlib
 import json
 import os
+import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from jax_resnet.errors import UserError
 
 CHECKSUMS = "sha256.json"  # written last into a folder; what is under it counts from then on
+MAX_TEXT = 1 << 28  # bytes; the metrics of a run of 10,000 epochs have 5 MB
 
 
 def replace_file(path: str | os.PathLike[str], content: bytes) -> None:
     """Writes a file in one piece, on disk when this returns; an old one stays until then."""
-    unfinished = Path(f"{os.fspath(path)}.unfinished")
-    with unfinished.open("wb") as file:
+    with _unfinished(Path(path)) as unfinished, unfinished.open("wb") as file:
         file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(unfinished, path)
+
+
+@contextmanager
+def _unfinished(path: Path) -> Iterator[Path]:
+    """A new file in the same folder, which replaces `path` when the block ends without error."""
+    unfinished = path.with_name(f".{uuid.uuid4().hex[:12]}.unfinished")
+    unfinished.open("xb").close()  # never a file that exists, nor where a link points
+    try:
+        yield unfinished
+        with unfinished.open("rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    with suppress(OSError):  # some systems can't sync a folder, and some users can't open it
+        descriptor = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)  # so that the new name is on disk too
+        finally:
+            os.close(descriptor)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -28,16 +46,56 @@ def write_json(path: Path, value: Any) -> None:
     replace_file(path, (json.dumps(value, indent=1) + "\n").encode())
 
 
-def read_json(path: Path) -> Any:
-    """The value in a JSON file.
+def refuse_special(path: str | os.PathLike[str]) -> None:
+    """Raises a `UserError` for what is neither a file nor missing: a pipe, a device, a folder."""
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise UserError(f"{path} is no regular file, expected one")
+
+
+def read_text(path: str | os.PathLike[str]) -> str:
+    """The text, which is UTF-8, of a regular file of at most `MAX_TEXT` bytes.
 
     Raises:
-        UserError: if the file can't be read.
+        UserError: if it can't be read.
+    """
+    refuse_special(path)
+    try:
+        with open(path, "rb") as file:
+            content = file.read(MAX_TEXT + 1)
+    except (OSError, ValueError) as error:  # a ValueError for a name with a null character
+        raise UserError(f"{path} can't be read: {error}") from error
+    if len(content) > MAX_TEXT:
+        raise UserError(f"{path} has more than {MAX_TEXT} bytes, expected a text file")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is damaged: {error}") from error
+
+
+def parse_json(text: str, kind: type, path: object) -> Any:
+    """The value that a text holds.
+
+    Raises:
+        UserError: which says that `path` is damaged, if it holds no JSON or no `kind`.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} can't be read: {error}") from error
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path} is damaged: {error}") from error
+    if not isinstance(value, kind):
+        raise UserError(
+            f"{path} is damaged: it holds a {type(value).__name__}, expected a {kind.__name__}"
+        )
+    return value
+
+
+def read_json(path: Path, kind: type = dict) -> Any:
+    """The value in a JSON file, by default an object.
+
+    Raises:
+        UserError: if the file can't be read, or holds something else.
+    """
+    return parse_json(read_text(path), kind, path)
 
 
 @contextmanager
@@ -61,17 +119,17 @@ def new_file(path: str | os.PathLike[str]) -> Iterator[Path]:
         UserError: if `path` exists already, or can't be written.
     """
     path = Path(path)
-    if path.exists():
-        raise UserError(f"{path} exists already and is not overwritten: name a new file")
+    refuse_existing(path)
     if not path.parent.is_dir():
         raise UserError(f"{path} can't be written: there is no folder {path.parent}")
-    unfinished = path.with_name(f"{path.name}.part")
-    try:
-        with writing(path):
-            yield unfinished
-            os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with writing(path), _unfinished(path) as unfinished:
+        yield unfinished
+
+
+def refuse_existing(path: str | os.PathLike[str]) -> None:
+    """Raises a `UserError` if there is a file, a folder or a link of this name."""
+    if os.path.lexists(path):
+        raise UserError(f"{path} exists already and is not overwritten: name a new file")
 
 
 @contextmanager
@@ -87,7 +145,11 @@ def locked(folder: Path, wait: bool = False) -> Iterator[None]:
     """
     import filelock
 
-    lock = filelock.FileLock(folder / "lock", timeout=-1 if wait else 0)
+    path = folder / "lock"
+    refuse_special(path)
+    if path.is_symlink():  # it would be followed, and what it leads to emptied
+        raise UserError(f"{path} is a link, expected a regular file")
+    lock = filelock.FileLock(path, timeout=-1 if wait else 0)
     try:
         lock.acquire()
     except filelock.Timeout:
@@ -116,15 +178,14 @@ def checksums(folder: Path) -> dict[str, str]:
 
 def find_damage(folder: Path) -> str | None:
     """What is wrong with a folder under checksums, or None."""
-    try:
-        expected = json.loads((folder / CHECKSUMS).read_text())
-        found = checksums(folder)
-    except FileNotFoundError:
+    if not (folder / CHECKSUMS).exists():
         return f"{folder} is not complete"
-    except (OSError, ValueError) as error:
+    try:
+        expected, found = read_json(folder / CHECKSUMS), checksums(folder)
+    except UserError as error:
+        return str(error)
+    except OSError as error:
         return f"{folder} can't be read: {error}"
-    if not isinstance(expected, dict):
-        return f"{folder / CHECKSUMS} is damaged"
     for name in sorted(expected):  # other files there are a file manager's
         if expected.get(name) != found.get(name):
             return f"{folder / name} is damaged"

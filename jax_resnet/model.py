@@ -50,9 +50,9 @@ def max_pool_2x2(x: Array) -> Array:
 
 
 def fence(x: Array) -> Array:
-    """`x`, which XLA for CPU does not fuse with a sum over it, where it is narrower than float32.
+    """`x`; in bfloat16 on CPU, XLA does not fuse what computes it with what follows.
 
-    jaxlib 0.12.0 fuses a convolution in bfloat16 with what follows up to the sum, which gives NaN.
+    In jaxlib 0.12.0, a fusion of a convolution in bfloat16 and a sum after it returns NaN.
     """
     if jnp.finfo(x.dtype).bits >= 32:
         return x
@@ -116,7 +116,8 @@ class ResNet(nn.Module):
         depth: number of layers with weights, shortcuts not counted: 8, 14, 20, 26, 32, ...
         num_classes: number of logits.
         shortcut: see `Shortcut`; `None` is the plain net.
-        dtype: dtype of the computation; pooling, head and logits use at least float32.
+        dtype: dtype of the computation; pooling, head and logits use at least float32. On CPU,
+            bfloat16 is no faster than float32.
         param_dtype: dtype of the parameters.
         conv_general_dilated: the convolution, with the signature of `jax.lax.conv_general_dilated`.
 

@@ -10,6 +10,7 @@ os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
 
 import jax  # noqa: E402  the cache is read from the environment at import
+import pytest  # noqa: E402
 
 jax.config.update("jax_num_cpu_devices", 2)
 
@@ -24,3 +25,21 @@ def refuse_network(event, arguments):
 
 
 sys.addaudithook(refuse_network)
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--quick", action="store_true", help="skip tests that start a process, for `make quick`"
+    )
+
+
+def pytest_configure(config):
+    is_controller = config.getoption("numprocesses", None) and not hasattr(config, "workerinput")
+    if config.getoption("--quick") and not is_controller:
+        sys.addaudithook(skip_where_a_process_starts)
+
+
+def skip_where_a_process_starts(event, arguments):
+    """An audit hook; the run that asks git for its commit may do so."""
+    if event == "subprocess.Popen" and Path(os.fsdecode(arguments[0])).name != "git":
+        pytest.skip("it starts a process: not with --quick")

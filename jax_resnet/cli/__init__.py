@@ -1,10 +1,15 @@
 """The commands: from words to a call, and from errors to messages and exit codes."""
 
 import importlib
+import io
 import logging
 import os
 import re
+import signal
 import sys
+from typing import Any
+
+from jax_resnet.errors import UserError, say
 
 COMMANDS = {
     "train": "Train a CIFAR-10 ResNet, with one seed or several, or continue a run.",
@@ -27,7 +32,14 @@ def main(command: str | None = None) -> None:
     Args:
         command: one of `COMMANDS`; by default the first argument.
     """
-    logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax writes there for developers
+    for name in ("absl", "asyncio"):  # Orbax writes there for developers
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    if sys.unraisablehook is sys.__unraisablehook__:
+        sys.unraisablehook = _unraisable
+    _prepare_streams()
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        # Python's handler raises, and an exception within XLA's compiler is a segmentation fault.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     program, *arguments = sys.argv
     if command is None:
         command, *arguments = _named(arguments)
@@ -35,8 +47,6 @@ def main(command: str | None = None) -> None:
         sys.argv = [program, *arguments]  # which `--help` shows
     try:
         importlib.import_module(f"jax_resnet.cli.{command}").command(arguments)
-    except KeyboardInterrupt:
-        sys.exit(130)
     except BrokenPipeError:  # the reader, `head` for example, stopped reading
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
@@ -49,11 +59,45 @@ def main(command: str | None = None) -> None:
             f'pip install "jax-resnet-cifar[{extra}] @ git+{REPOSITORY}"'
         )
     except (ValueError, OSError) as error:
-        from jax_resnet.errors import UserError
-
         if isinstance(error, ValueError) and not isinstance(error, UserError):
             raise
-        _fail(with_flags(str(error)))  # an OSError names its file
+        _fail(error)  # an OSError names its file
+    except (RuntimeError, AssertionError):
+        if (reason := _missing_device()) is None:
+            raise
+        _fail(reason)
+
+
+def _prepare_streams() -> None:
+    """A stream that is closed is written nowhere, and what another can't show is escaped."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass  # it takes the place of a closed one, or else a file that is opened later would
+    os.close(descriptor)
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _unraisable(what: Any) -> None:
+    # TensorStore has one for each write that is under way when another fails, on a full disk.
+    if str(what.exc_value) != "Event loop is closed":
+        sys.__unraisablehook__(what)
+
+
+def _missing_device() -> str | None:
+    """Why JAX has no devices, which it says in many ways, or None where it has some."""
+    import jax
+
+    try:
+        jax.devices()
+    except (RuntimeError, AssertionError) as error:
+        names = ("JAX_PLATFORMS", "JAX_PLATFORM_NAME", "JAX_NUM_CPU_DEVICES")
+        given = [f"{name}={os.environ[name]}" for name in names if name in os.environ]
+        return f"JAX finds no device with {' '.join(given) or 'these drivers'}: {error!r}"
+    return None
 
 
 def with_flags(message: str) -> str:
@@ -72,6 +116,12 @@ def _named(arguments: list[str]) -> list[str]:
     sys.exit(0 if asked else 2)
 
 
-def _fail(message: str) -> None:
-    print(f"error: {message}", file=sys.stderr)
+def show_error(error: Exception | str) -> None:
+    """Prints an error's message, its arguments named as flags."""
+    # It continues in lines that are indented; any other line break is part of a name.
+    say(*re.split(r"\n(?=  )", f"error: {with_flags(str(error))}"))
+
+
+def _fail(error: Exception | str) -> None:
+    show_error(error)
     sys.exit(2)

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from jax_resnet.cli.flags import parse
+from jax_resnet.cli.train import recipe_values
 from jax_resnet.cpu.allocator import keep_memory
 from jax_resnet.data import DatasetName
-from jax_resnet.errors import UserError
-from jax_resnet.files import writing
+from jax_resnet.errors import UserError, say
+from jax_resnet.files import replace_file, writing
 from jax_resnet.report.comparison import Variant
 from jax_resnet.training.config import Config, RecipeName, load_dataset
-from jax_resnet.training.recipes import recipe_values
 
 
 @dataclass(frozen=True)
@@ -67,12 +67,12 @@ def command(arguments: Sequence[str]) -> None:
         try:
             run(config, f"run {number} of {len(todo)}")
         except Interrupted as stop:
-            print(f"{stop}: the same command continues", file=sys.stderr)
+            say(f"{stop}: the same command continues")
             sys.exit(stop.exit_code)
     groups = collect(folders)
     with writing(flags.out):
         draw_comparison(groups, flags.out)
-        (flags.out / "table.md").write_text(table(groups))
+        replace_file(flags.out / "table.md", table(groups).encode())
     print(table(groups), end="")
 
 
@@ -103,7 +103,7 @@ def run(config: Config, which: str) -> None:
 
     folder = config.folder
     trained = finished(config) is not None
-    print(f"{which}: {folder}{' is finished' if trained else ''}", file=sys.stderr)
+    say(f"{which}: {folder}{' is finished' if trained else ''}")
     if trained and (folder / INITIAL).exists():
         return
     dataset = load_dataset(config)

@@ -9,7 +9,7 @@ import tyro
 from tyro.extras import literal_type_from_choices
 
 from jax_resnet.cli.flags import parse
-from jax_resnet.errors import UserError
+from jax_resnet.errors import UserError, printable
 from jax_resnet.model import ShortcutName
 from jax_resnet.pytorch.convert import (
     FamilyName,
@@ -53,7 +53,7 @@ def command(arguments: Sequence[str]) -> None:
                 f"{flags.source} is a Classifier and has a shortcut, mean, std and class names: "
                 "leave `shortcut`, `mean`, `std` and `class_names` out"
             )
-        print(convert_to_torch(flags.source, flags.out, flags.family))
+        print(printable(convert_to_torch(flags.source, flags.out, flags.family)))
         return
     if flags.family is not None:
         raise UserError(
@@ -61,13 +61,12 @@ def command(arguments: Sequence[str]) -> None:
             "the family of PyTorch's weights shows in their names"
         )
     shortcut: Any = None if flags.shortcut == "none" else flags.shortcut
-    print(
-        convert_from_torch(
-            flags.source,
-            flags.out,
-            shortcut=shortcut,
-            mean=flags.mean,
-            std=flags.std,
-            class_names=flags.class_names,
-        )
+    said = convert_from_torch(
+        flags.source,
+        flags.out,
+        shortcut=shortcut,
+        mean=flags.mean,
+        std=flags.std,
+        class_names=flags.class_names,
     )
+    print(printable(said))

@@ -10,6 +10,7 @@ import tyro
 
 from jax_resnet.cli.flags import Json, parse
 from jax_resnet.data import DatasetName
+from jax_resnet.errors import printable
 from jax_resnet.report.scores import SplitName, score
 from jax_resnet.training.precision import Precision
 
@@ -50,6 +51,6 @@ def command(arguments: Sequence[str]) -> None:
         print(json.dumps(result))
     else:
         print(
-            f"{flags.model} on {flags.split}: accuracy {result['accuracy']:.4f} "
+            f"{printable(flags.model)} on {flags.split}: accuracy {result['accuracy']:.4f} "
             f"({result['correct']} of {result['count']}), loss {result['loss']:.4f}"
         )

@@ -8,7 +8,7 @@ from typing import Annotated
 import tyro
 
 from jax_resnet.cli.flags import parse
-from jax_resnet.errors import UserError
+from jax_resnet.errors import UserError, printable
 from jax_resnet.export import PLATFORMS, export_classifier
 from jax_resnet.files import new_file
 from jax_resnet.pretrained import load_classifier
@@ -41,4 +41,4 @@ def command(arguments: Sequence[str]) -> None:
         raise UserError(f"{size} don't suit {flags.model}: {error}") from error
     with new_file(flags.out) as unfinished:
         unfinished.write_bytes(content)
-    print(f"{flags.out}: {len(content)} bytes for {', '.join(PLATFORMS)}")
+    print(f"{printable(flags.out)}: {len(content)} bytes for {', '.join(PLATFORMS)}")

@@ -1,7 +1,6 @@
 """Predict the classes of image files."""
 
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from jax_resnet.cli.flags import Json, parse
-from jax_resnet.errors import UserError
+from jax_resnet.errors import UserError, printable, say
 
 if TYPE_CHECKING:
     import numpy as np
@@ -110,8 +109,7 @@ def as_object(
 
 def as_table(files: Sequence[Path], names: Sequence[str], probabilities: "np.ndarray") -> list[str]:
     """A line for each image: the file and its likeliest classes."""
-    # A file name may be no text at all.
-    labels = [str(file).encode(errors="backslashreplace").decode() for file in files]
+    labels, names = [printable(file) for file in files], [printable(name) for name in names]
     longest, wide = max(map(len, labels)), max(map(len, names))
     lines = []
     for label, row in zip(labels, probabilities, strict=True):
@@ -122,12 +120,14 @@ def as_table(files: Sequence[Path], names: Sequence[str], probabilities: "np.nda
 
 def check_grid(path: Path | None, count: int) -> None:
     """Raises a `UserError` for a picture that can't be made, before anything is computed."""
+    from jax_resnet.files import refuse_existing
     from jax_resnet.plots import MAX_IMAGES
 
     if path is None:
         return
-    if path.exists():
-        raise UserError(f"`grid` is {path}, which exists and is not overwritten: name a new file")
+    import matplotlib  # noqa: F401  if it is missing, that is said now
+
+    refuse_existing(path)
     if not path.absolute().parent.is_dir():
         raise UserError(f"`grid` is {path}, but there is no folder {path.parent}")
     if count > MAX_IMAGES:
@@ -144,4 +144,4 @@ def write_grid(
     best = [ranked(names, row)[0] for row in probabilities]
     with new_file(path) as unfinished:
         draw_grid(images, [f"{name}\n{value:.0%}" for name, value in best], unfinished)
-    print(f"wrote {path}", file=sys.stderr)
+    say(f"wrote {path}")

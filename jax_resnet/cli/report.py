@@ -1,6 +1,5 @@
 """Write one HTML page about a run, or several side by side."""
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,8 +8,8 @@ from typing import Annotated
 import tyro
 
 from jax_resnet.cli.flags import parse
-from jax_resnet.errors import UserError
-from jax_resnet.files import new_file
+from jax_resnet.errors import UserError, say
+from jax_resnet.files import new_file, refuse_existing
 
 
 @dataclass(frozen=True)
@@ -33,9 +32,10 @@ def command(arguments: Sequence[str]) -> None:
     flags = parse(Report, arguments)
     if not flags.runs:
         raise UserError("`runs` is empty, expected folders of finished runs")
-    with new_file(flags.out) as unfinished:
-        from jax_resnet.report.page import read_run, render
+    refuse_existing(flags.out)
+    from jax_resnet.report.page import read_run, render
 
-        runs = [read_run(run, flags.data_dir) for run in flags.runs]
-        unfinished.write_text(render(runs))
-    print(f"wrote {flags.out}", file=sys.stderr)
+    page = render([read_run(run, flags.data_dir) for run in flags.runs])
+    with new_file(flags.out) as unfinished:
+        unfinished.write_text(page, encoding="utf-8")
+    say(f"wrote {flags.out}")

@@ -2,19 +2,20 @@
 
 import argparse
 import dataclasses
-import os
+import itertools
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jax_resnet.cli import with_flags
+from jax_resnet.cli import show_error
 from jax_resnet.cli.flags import parse
 from jax_resnet.cpu.allocator import keep_memory
-from jax_resnet.errors import UserError
-from jax_resnet.training.config import Config, load_dataset
+from jax_resnet.errors import UserError, say
+from jax_resnet.files import CHECKSUMS
+from jax_resnet.training.config import MUON_FIELDS, Config, RecipeName, load_dataset
 from jax_resnet.training.config_file import read_config
-from jax_resnet.training.recipes import RECIPES, recipe_values
+from jax_resnet.training.recipes import RECIPES
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,8 +43,8 @@ def parse_config(arguments: Sequence[str]) -> Config:
     file = words.pop("config", None)
     values = read_config(file) if file else {}
     recipe = (values | words).get("recipe", "article")
-    recipe = recipe if recipe in RECIPES else "article"  # tyro refuses others
-    default = Train(**recipe_values(recipe, values | words) | values)
+    known: RecipeName = recipe if recipe in RECIPES else "article"  # tyro refuses others
+    default = Train(**recipe_values(known, values | words) | values)
     flags = vars(parse(Train, arguments, default))
     try:
         return Config(**{field.name: flags[field.name] for field in dataclasses.fields(Config)})
@@ -51,49 +52,77 @@ def parse_config(arguments: Sequence[str]) -> Config:
         raise UserError(f"{error} (with --config {file})" if file else error) from None
 
 
+def recipe_values(name: RecipeName, chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """The recipe's values, without those that don't suit the chosen ones."""
+    values = vars(RECIPES[name]) | {"recipe": name}
+    if chosen.get("model") == "cnn":
+        values["shortcut"] = None
+    if chosen.get("dataset") == "digits":
+        values["flip"] = None
+    if chosen.get("optimizer") == "sgd":
+        values |= {field: getattr(Config, field) for field in MUON_FIELDS}
+    return values
+
+
 def command(arguments: Sequence[str]) -> None:
     keep_memory()
     config = parse_config(arguments)
+    import jax
+
     from jax_resnet.run.cluster import join
     from jax_resnet.run.distributed import ProcessLost, is_first
     from jax_resnet.run.signals import Interrupted, raise_signals
+    from jax_resnet.run.watch import LOST_SECONDS, leave, watch
     from jax_resnet.training.train import train
 
     settings = config.hyper_parameters()
     join(config.coordinator, config.num_processes, config.process_id, settings)
     try:
-        if config.seeds > 1:
-            from jax_resnet.training.seeds import train_seeds
+        with watch():
+            if config.seeds > 1:
+                from jax_resnet.training.seeds import train_seeds
 
-            result = train_seeds(config)
-        else:
-            with raise_signals():
-                dataset = load_dataset(config)
-            result = train(config, dataset)
+                result = train_seeds(config)
+            else:
+                with raise_signals():
+                    dataset = load_dataset(config)
+                result = train(config, dataset)
     except Interrupted as stop:
         if is_first():
-            folders = [run.folder for run in config.each_seed()]
-            begun = ", ".join(str(folder) for folder in folders if folder.exists())
-            saved = f"saved in {begun}" if begun else "nothing was begun"
-            print(f"{stop}: {saved}; add --resume to the same command to continue", file=sys.stderr)
+            begun = itertools.takewhile(Path.exists, (run.folder for run in config.each_seed()))
+            saved = ", ".join(str(folder) for folder in begun if is_saved(folder))
+            words = f"saved in {saved}" if saved else "no step was made and nothing saved"
+            say(f"{stop}: {words}; add --resume to the same command to continue")
         sys.exit(stop.exit_code)
     except ProcessLost as lost:
-        print(f"error: {with_flags(str(lost))}", file=sys.stderr, flush=True)
-        os._exit(1)  # JAX's own exit would wait for the lost process
+        show_error(lost)
+        leave(1, seconds=3)
+    except UserError as error:
+        if not jax.distributed.is_initialized():
+            raise
+        show_error(error)
+        leave(2, seconds=LOST_SECONDS + 3)
     if is_first():
         show(result)
 
 
+def is_saved(folder: Path) -> bool:
+    """Whether a run has a checkpoint."""
+    from jax_resnet.run.folder import Run
+
+    return any(Run(folder).checkpoints.glob(f"[0-9]*/{CHECKSUMS}"))
+
+
 def show(result: dict[str, Any]) -> None:
-    """Prints test accuracies, of a run or of several seeds."""
+    """Prints accuracies, of a run or of several seeds."""
     if "mean" in result:
         print(
-            f"test accuracy {result['mean']:.4f} +- {result['std']:.4f} over the seeds "
-            f"{', '.join(map(str, result['seeds']))}"
+            f"{result['split']} accuracy {result['mean']:.4f} +- {result['std']:.4f} over the "
+            f"seeds {', '.join(map(str, result['seeds']))}"
         )
         return
     for which, scores in result.items():
         print(
-            f"{which} (step {scores['step']}): test accuracy {scores['accuracy']:.4f} "
+            f"{which} (step {scores['step']}): {scores['split']} accuracy {scores['accuracy']:.4f} "
             f"({scores['correct']} of {scores['count']}), loss {scores['loss']:.4f}"
         )

@@ -12,6 +12,8 @@ from jax_resnet.data import Dataset
 from jax_resnet.errors import UserError
 from jax_resnet.files import read_json
 from jax_resnet.model import ShortcutName
+from jax_resnet.report.finished import GradientNorms, checked, read_finished
+from jax_resnet.run.environment import pinned
 from jax_resnet.run.folder import Run, chosen
 from jax_resnet.training.config import Config
 from jax_resnet.training.config_file import read_config
@@ -82,19 +84,16 @@ def collect(folders: Iterable[Path]) -> list[Group]:
     groups: dict[tuple[str, str, str, int], Group] = {}
     first: dict[tuple[str, str, str, int], tuple[Path, Config]] = {}
     for folder in folders:
-        run = Run(folder)
-        config, result = Config(**read_config(run.config_file)), read_json(run.result_file)
-        try:
-            accuracy = float(chosen(result)["accuracy"])
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
-            raise UserError(f"{folder} holds no finished run: {error!r}") from error
+        config = Config(**read_config(Run(folder).config_file))
+        records, result = read_finished(folder)
         key = (config.dataset, config.recipe, config.shortcut or "cnn", config.depth)
         refuse_differences(*first.setdefault(key, (folder, config)), folder, config)
         group = groups.setdefault(key, Group(*key))
-        group.records.append(run.records())
-        group.accuracies.append(accuracy)
+        group.records.append(records)
+        group.accuracies.append(chosen(result)["accuracy"])
         if (folder / INITIAL).is_file():
-            group.initial.append(read_json(folder / INITIAL))
+            initial = folder / INITIAL
+            group.initial.append(checked(GradientNorms, read_json(initial), initial))
     return list(groups.values())
 
 
@@ -136,6 +135,7 @@ def table(groups: Sequence[Group]) -> str:
     return "\n".join(lines) + "\n"
 
 
+@pinned()
 def initial_gradient_norms(config: Config, dataset: Dataset) -> dict[str, float]:
     """L2 norm of the gradient of each part of the net on the run's first batch, before a step."""
     mesh = make_mesh()

@@ -13,12 +13,15 @@ from jaxtyping import UInt8
 
 from jax_resnet.classifier import Classifier
 from jax_resnet.errors import UserError
-from jax_resnet.files import read_json
 from jax_resnet.pretrained import load_classifier
 from jax_resnet.report import figures
+from jax_resnet.report.finished import Environment, checked, read_finished
 from jax_resnet.report.predictions import Predictions
 from jax_resnet.report.scores import run_dataset
 from jax_resnet.run.folder import Run, chosen
+from jax_resnet.run.records import read_environment
+from jax_resnet.training.config import Config
+from jax_resnet.training.config_file import read_config
 
 MAX_MISTAKES = 24
 TEMPLATE = Path(__file__).with_name("page.html.jinja")
@@ -40,6 +43,7 @@ class RunReport:
 
     name: str
     config: dict[str, Any]
+    environment: dict[str, Any]
     records: list[dict[str, Any]]
     result: dict[str, Any]
     classifier: Classifier
@@ -77,9 +81,9 @@ def read_run(folder: Path, data_dir: Path | None = None) -> RunReport:
     run = Run(folder)
     classifier = load_classifier(folder)
     dataset = run_dataset(classifier, folder, {} if data_dir is None else {"data_dir": data_dir})
-    records, result = run.records(), read_json(run.result_file)
-    if not records or "last" not in result:
-        raise UserError(f"{folder} holds no finished run: its metrics or results are empty")
+    records, result = read_finished(folder)
+    config = Config(**read_config(run.config_file)).to_json()
+    environment = checked(Environment, read_environment(run.config_file), run.config_file)
     predictions = Predictions.of(classifier, dataset.test)
     names = dataset.class_names
     mistakes = [
@@ -92,7 +96,7 @@ def read_run(folder: Path, data_dir: Path | None = None) -> RunReport:
         for i in predictions.mistakes(MAX_MISTAKES)
     ]
     name = folder.resolve().name
-    return RunReport(name, run.config(), records, result, classifier, predictions, mistakes)
+    return RunReport(name, config, environment, records, result, classifier, predictions, mistakes)
 
 
 def data_uri(image: UInt8[np.ndarray, "h w c"]) -> str:

@@ -4,15 +4,18 @@ import os
 from pathlib import Path
 from typing import Any, Literal
 
+import jax
+
 from jax_resnet.classifier import Classifier
 from jax_resnet.data import Dataset
 from jax_resnet.errors import UserError
 from jax_resnet.pretrained import load_classifier
 from jax_resnet.run.folder import Run
+from jax_resnet.run.records import refuse_other_data
 from jax_resnet.training.config import Config, load_dataset
 from jax_resnet.training.config_file import read_config
 from jax_resnet.training.evaluation import evaluate, to_device
-from jax_resnet.training.precision import Precision, compute_dtype, matmul_precision
+from jax_resnet.training.precision import Precision, dtype_on, matmul_precision
 
 SplitName = Literal["test", "validation", "train"]
 
@@ -51,7 +54,7 @@ def score(
     images = getattr(dataset, split)
     if not len(images):
         raise UserError(f"`split` is {split!r}, but {dataset.name} has no such images")
-    model_at_precision = classifier.model.clone(dtype=compute_dtype(precision))
+    model_at_precision = classifier.model.clone(dtype=dtype_on(jax.default_backend(), precision))
     scores = evaluate(
         classifier.replace(model=model_at_precision),
         to_device(images),
@@ -81,7 +84,9 @@ def run_dataset(classifier: Classifier, folder: Path, given: dict[str, Any]) -> 
             )
     dataset = load_dataset(Config(**values | given))
     check_fits(classifier, dataset)
-    run.refuse_other_data(dataset.counts)
+    data_set = dataset.identity()
+    del data_set["sequence"]  # scores don't depend on it
+    refuse_other_data(run.config_file, data_set)
     return dataset
 
 
@@ -93,7 +98,8 @@ def file_config(classifier: Classifier, given: dict[str, Any]) -> Config:
 
 
 def check_fits(classifier: Classifier, dataset: Dataset) -> None:
-    """Raises a `UserError` if classes, channels or image size of the two differ."""
+    """Raises a `UserError` if classes, channels or image size of the two differ; numbers are names
+    like any others."""
     classes, channels = len(classifier.class_names), classifier.channels
     height, width, found = dataset.image_shape
     if (classes, channels) != (dataset.num_classes, found):
@@ -102,7 +108,7 @@ def check_fits(classifier: Classifier, dataset: Dataset) -> None:
             f"{dataset.name} has {dataset.num_classes} classes and images of {found}"
         )
     names, expected = classifier.class_names, dataset.class_names
-    if names != expected and names != tuple(map(str, range(classes))):
+    if names != expected:
         raise UserError(
             f"the classes of the model are {', '.join(names)}, "
             f"those of {dataset.name} are {', '.join(expected)}"

@@ -1,19 +1,20 @@
 """A run's checkpoints: written by Orbax, each under checksums, the last two and the best kept."""
 
+import itertools
 import json
-import shutil
-import sys
+import os
+import re
+from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
 
-from jax_resnet.errors import UserError
-from jax_resnet.files import CHECKSUMS, checksums, find_damage, replace_file
+from jax_resnet.errors import UserError, say
+from jax_resnet.files import CHECKSUMS, checksums, find_damage, replace_file, writing
 from jax_resnet.run.distributed import first_decides, is_first
-
-LINES = "metrics.jsonl"  # there too
 
 
 class _Manager(ocp.CheckpointManager):
@@ -35,30 +36,43 @@ class Checkpoints:
 
     def __init__(self, folder: Path, damaged: Path) -> None:
         self._folder = folder.absolute()
-        first_decides(lambda: _set_damaged_aside(self._folder, damaged))
-        self.steps = [int(folder.name) for folder in _step_folders(self._folder)]
+        self.steps = self._find_steps(damaged)
         options = ocp.CheckpointManagerOptions(
             enable_async_checkpointing=False, cleanup_tmp_directories=True
         )
         self._manager = _Manager(self._folder, options=options)
 
+    def _find_steps(self, damaged: Path) -> list[int]:
+        """Those that the first process sees: a network folder may show others an old listing."""
+        found: list[int] = []
+
+        def find() -> int:
+            _set_damaged_aside(self._folder, damaged)
+            found.extend(int(folder.name) for folder in _step_folders(self._folder))
+            return len(found)
+
+        count = first_decides(find) or 0
+        return [first_decides(partial(found.__getitem__, i)) or 0 for i in range(count)]
+
     @property
     def latest(self) -> int | None:
         return self.steps[-1] if self.steps else None
 
-    def save(self, step: int, tree: Any, lines: bytes, best: int | None) -> None:
+    def save(self, step: int, tree: Any, files: Iterable[Path], best: int | None) -> None:
         """Writes a checkpoint, then deletes all but the last two and that of step `best`.
 
         Args:
             step: of the state.
             tree: of arrays.
-            lines: of `metrics.jsonl` so far.
+            files: that are copied into the checkpoint, where they exist.
             best: a step whose checkpoint stays.
         """
         folder = self._folder / str(step)
 
         def seal() -> None:
-            replace_file(folder / LINES, lines)
+            for file in files:
+                if file.exists():
+                    replace_file(folder / file.name, file.read_bytes())
             replace_file(folder / CHECKSUMS, json.dumps(checksums(folder), indent=1).encode())
 
         try:
@@ -88,9 +102,9 @@ class Checkpoints:
         except (ValueError, KeyError, OSError) as error:
             raise UserError(f"{self._folder / str(step)} can't be read: {error}") from error
 
-    def lines(self, step: int) -> bytes:
-        """`metrics.jsonl` as it was at `step`."""
-        return (self._folder / str(step) / LINES).read_bytes()
+    def copy(self, step: int, file: Path) -> Path:
+        """The copy of a file as it was at `step`."""
+        return self._folder / str(step) / file.name
 
     def close(self) -> None:
         self._manager.close()
@@ -98,14 +112,17 @@ class Checkpoints:
 
 def _step_folders(folder: Path) -> list[Path]:
     """In ascending order; Orbax's own unfinished ones, which it deletes, are none."""
-    return sorted((p for p in folder.glob("[0-9]*") if p.name.isdigit()), key=lambda p: int(p.name))
+    found = (path for path in folder.glob("*") if re.fullmatch("0|[1-9][0-9]{0,9}", path.name))
+    return sorted(found, key=lambda path: int(path.name))
 
 
 def _set_damaged_aside(folder: Path, where: Path) -> None:
     for checkpoint in _step_folders(folder):
         if (damage := find_damage(checkpoint)) is not None:
-            where.mkdir(exist_ok=True)
-            aside = where / checkpoint.name
-            if aside.exists():
-                shutil.rmtree(aside)
-            print(f"{damage}; the checkpoint is now {checkpoint.rename(aside)}", file=sys.stderr)
+            aside, numbers = where / checkpoint.name, itertools.count(2)
+            while os.path.lexists(aside):  # an earlier one of the same step
+                aside = where / f"{checkpoint.name}-{next(numbers)}"
+            with writing(aside):
+                where.mkdir(exist_ok=True)
+                checkpoint.rename(aside)
+            say(f"{damage}; the checkpoint is now {aside}")

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import threading
 import zlib
 from typing import Any
 
@@ -10,9 +11,9 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from jax_resnet.errors import UserError
-
-HEARTBEAT_SECONDS = 30  # without a heartbeat until a process counts as lost; JAX's default is 100
+from jax_resnet.errors import UserError, say
+from jax_resnet.run.roll_call import JOIN_SECONDS, call_roll
+from jax_resnet.run.watch import catch_aborts
 
 
 def join(
@@ -42,20 +43,34 @@ def join(
             "num_processes": num_processes,
             "process_id": process_id,
         }
+        assert coordinator is not None
+        assert process_id is not None
+        call_roll(coordinator, num_processes, process_id)
     elif coordinator is None and not in_a_cluster(os.environ):
         refuse_other_launchers(os.environ)
         return
+    catch_aborts()
+    late = threading.Timer(JOIN_SECONDS, _give_up)  # JAX aborts the process where it fails
+    late.daemon = True
+    late.start()
     try:
-        jax.distributed.initialize(heartbeat_timeout_seconds=HEARTBEAT_SECONDS, **given)
+        jax.distributed.initialize(initialization_timeout=2 * JOIN_SECONDS, **given)
     except (RuntimeError, ValueError) as error:
         where = f"`coordinator` {coordinator}" if coordinator else "the cluster"
         raise UserError(f"{where}: the other processes can't be found: {error}") from error
+    finally:
+        late.cancel()
     ours = json.dumps(settings, sort_keys=True).encode()
     theirs = multihost_utils.process_allgather(np.uint32(zlib.crc32(ours)))
     if np.unique(theirs).size > 1:
         raise UserError(
             "the processes were given different flags, expected the same in all of them"
         )
+
+
+def _give_up() -> None:
+    say(f"error: the other processes did not come in {JOIN_SECONDS} s")
+    os._exit(2)
 
 
 def in_a_cluster(environment: Any) -> bool:

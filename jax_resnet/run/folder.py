@@ -2,32 +2,40 @@
 
 import json
 import os
-import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from jax_resnet.classifier import CLASSIFIER_FILE, Classifier
-from jax_resnet.errors import UserError
-from jax_resnet.files import locked, read_json, replace_file, write_json, writing
+from jax_resnet.errors import UserError, say
+from jax_resnet.files import locked, replace_file, write_json, writing
 from jax_resnet.plots import draw_curves
 from jax_resnet.run.checkpoints import Checkpoints
 from jax_resnet.run.distributed import first_decides, is_first
-
-ACCURACY = "validation_accuracy"
+from jax_resnet.run.environment import differences
+from jax_resnet.run.records import (
+    best_step,
+    read_environment,
+    read_lines,
+    read_records,
+    refuse_other_data,
+)
 
 
 class Run:
     """The files in a run's folder; of several processes, only the first writes them.
 
     A line is appended to `metrics.jsonl` before the checkpoint of its step is written, and the
-    checkpoint holds a copy of all lines: a resumed run continues from that copy.
+    checkpoint holds a copy of all lines: a resumed run continues from that copy. The checkpoint
+    also holds a copy of `config.json`, which says of which run it is.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.config_file = folder / "config.json"
+        self.starts_file = folder / "starts.jsonl"
         self.metrics_file = folder / "metrics.jsonl"
         self.result_file = folder / "result.json"
         self.classifier_file = folder / CLASSIFIER_FILE
@@ -36,19 +44,31 @@ class Run:
 
     @contextmanager
     def open(
-        self, settings: dict[str, Any], environment: dict[str, Any], resume: bool
+        self,
+        settings: dict[str, Any],
+        environment: dict[str, Any],
+        data: dict[str, Any],
+        resume: bool,
+        refuse_changes: Callable[[Path], None],
     ) -> Iterator["OpenRun"]:
         """A new run, or with `resume` an existing one, held by this process until the block ends.
 
         Args:
             settings: of a new run; they go into `config.json`.
-            environment: where a new run is made, and under "images" the counts of its data.
+            environment: where this start is made; that of the first one goes there too.
+            data: from `Dataset.identity`; goes there too.
             resume: continue the run if it exists.
+            refuse_changes: raises a `UserError` if a `config.json` has other settings.
 
         Raises:
-            UserError: if the run exists and is not to be resumed, had other numbers of images, is
-                in use, or lacks files.
+            UserError: if the run exists and is not to be resumed, had other settings or data, is
+                in use, or lacks files; or if a checkpoint is another run's.
         """
+
+        def refuse_others(config_file: Path) -> None:
+            refuse_changes(config_file)
+            refuse_other_data(config_file, data)
+
         with ExitStack() as held:
 
             def begin() -> None:
@@ -57,15 +77,17 @@ class Run:
                 held.enter_context(locked(self.folder))
                 if self.config_file.exists():
                     self._refuse(resume)
-                    self.refuse_other_data(environment["images"])
+                    refuse_others(self.config_file)
                     return
                 self._refuse_remains()
                 with writing(self.folder):
-                    write_json(self.config_file, settings | {"environment": environment})
+                    write_json(self.config_file, settings | {"environment": environment | data})
 
             first_decides(begin)
             checkpoints = Checkpoints(self.checkpoints, self.folder / "damaged")
-            yield OpenRun(self.folder, held.enter_context(closing(checkpoints)))
+            run = OpenRun(self.folder, held.enter_context(closing(checkpoints)), environment)
+            first_decides(lambda: run.check_checkpoints(refuse_others))
+            yield run
 
     def _refuse(self, resume: bool) -> None:
         if not resume:
@@ -80,48 +102,25 @@ class Run:
             )
 
     def _refuse_remains(self) -> None:
-        for path in (self.metrics_file, self.checkpoints):
+        for path in (self.metrics_file, self.checkpoints, self.result_file, self.classifier_file):
             if path.exists():
                 raise UserError(
                     f"{self.config_file} is missing, but {path} exists: "
                     "put it back, or choose another `name`"
                 )
 
-    def config(self) -> dict[str, Any]:
-        """What `config.json` holds."""
-        return read_json(self.config_file)
-
     def records(self) -> list[dict[str, Any]]:
         """The lines of `metrics.jsonl`; a line without its end does not count yet."""
-        if not self.metrics_file.exists():
-            return []
-        try:
-            *lines, _unfinished = self.metrics_file.read_text().split("\n")
-            records = [json.loads(line) for line in lines]
-            steps = [record["step"] for record in records]
-        except (OSError, ValueError, TypeError, KeyError) as error:
-            raise UserError(f"{self.metrics_file} is damaged: {error}") from error
-        if steps != sorted(set(steps)):
-            raise UserError(f"{self.metrics_file} is damaged: its steps don't ascend")
-        return records
-
-    def refuse_other_data(self, counts: dict[str, int]) -> None:
-        """Raises a `UserError` unless there are as many images of each split as the run had: a
-        folder with other images is split in another way."""
-        had = self.config().get("environment", {}).get("images", counts)
-        if had != counts:
-            raise UserError(
-                f"{self.config_file}: the numbers of images were {had}, and are {counts}: "
-                "expected the data that the run was trained on"
-            )
+        return read_records(self.metrics_file)
 
 
 class OpenRun(Run):
     """A run that this process holds, and writes if it is the first one."""
 
-    def __init__(self, folder: Path, checkpoints: Checkpoints) -> None:
+    def __init__(self, folder: Path, checkpoints: Checkpoints, environment: dict[str, Any]) -> None:
         super().__init__(folder)
         self._saved = checkpoints
+        self._environment = environment
 
     @property
     def latest(self) -> int | None:
@@ -131,21 +130,37 @@ class OpenRun(Run):
     @property
     def best(self) -> int | None:
         """The step of the checkpoint that is best on validation, if any was validated."""
-        return self._best_of(self._saved.steps)
+        return first_decides(lambda: best_step(self.records(), self._saved.steps))
 
-    def _best_of(self, steps: Collection[int]) -> int | None:
-        """The first of `steps` with the highest validation accuracy."""
+    @property
+    def lost(self) -> int | None:
+        """The step that is better on validation than `best`, if its checkpoint is lost."""
+        return first_decides(lambda: self._find_lost(self.metrics_file))
 
-        def best() -> int | None:
-            validated = [r for r in self.records() if r["step"] in steps and ACCURACY in r]
-            return max(validated, key=lambda r: r[ACCURACY])["step"] if validated else None
+    def _find_lost(self, metrics_file: Path) -> int | None:
+        step = best_step(read_records(metrics_file))
+        return None if step in self._saved.steps else step
 
-        return first_decides(best)
+    def check_checkpoints(self, refuse_others: Callable[[Path], None]) -> None:
+        """Raises a `UserError` if a checkpoint is another run's, or if the run is finished and its
+        best one is lost."""
+        is_new = "fingerprints" in read_environment(self.config_file)  # older runs have no copies
+        for step in self._saved.steps:
+            copy = self._saved.copy(step, self.config_file)
+            if is_new or copy.exists():
+                refuse_others(copy)
+        if self.latest is not None and self.result_file.exists():
+            lost = self._find_lost(self._saved.copy(self.latest, self.metrics_file))
+            if lost is not None:
+                raise UserError(
+                    f"{self.folder} is finished, and {_is_lost(lost)}: {self.result_file.name} and "
+                    f"{self.classifier_file.name} stay as they are"
+                )
 
     def append(self, record: dict[str, Any]) -> None:
         """Adds a line to `metrics.jsonl`, on disk when this returns."""
         if is_first():
-            with writing(self.metrics_file), self.metrics_file.open("a") as file:
+            with writing(self.metrics_file), self.metrics_file.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(record) + "\n")
                 file.flush()
                 os.fsync(file.fileno())
@@ -153,22 +168,21 @@ class OpenRun(Run):
     def save(self, step: int, tree: Any) -> None:
         """Writes the checkpoint of a step, unless it exists."""
         if step != self.latest:
-            lines = self.metrics_file.read_bytes() if self.metrics_file.exists() else b""
-            self._saved.save(step, tree, lines, self._best_of({*self._saved.steps, step}))
+            steps = {*self._saved.steps, step}
+            best = first_decides(lambda: best_step(self.records(), steps))
+            self._saved.save(step, tree, [self.metrics_file, self.config_file], best)
 
     def resume(self, tree: Any) -> Any:
         """The tree of the last good checkpoint, or the one given if there is none.
 
         `metrics.jsonl` becomes what it was at that checkpoint: later lines are dropped, missing
-        or damaged ones are restored.
+        or damaged ones are restored. `starts.jsonl` gets a line.
         """
         step = self.latest
-        self._restore_lines(b"" if step is None else self._saved.lines(step))
-        if step is None:
-            return tree
-        if is_first():
-            print(f"resuming {self.folder} at step {step}", file=sys.stderr)
-        return self.restore(step, tree)
+        if step is not None:
+            tree = self.restore(step, tree)
+        first_decides(self._begin)
+        return tree
 
     def restore(self, step: int, tree: Any) -> Any:
         """The tree of a checkpoint; `tree` says its structure, shapes, dtypes and shardings."""
@@ -183,19 +197,42 @@ class OpenRun(Run):
     def finish(self, classifier: Classifier, result: dict[str, Any]) -> None:
         """Writes the `Classifier`, then `result.json`."""
         if is_first():
+            if (lost := self._find_lost(self.metrics_file)) is not None:
+                say(f"{self.folder}: {_is_lost(lost)}; {self.result_file.name} says so")
             with writing(self.folder):
                 classifier.save(self.classifier_file)
                 write_json(self.result_file, result)
 
-    def _restore_lines(self, lines: bytes) -> None:
-        if is_first():
-            with writing(self.metrics_file):
-                found = self.metrics_file.read_bytes() if self.metrics_file.exists() else b""
-                if not found.startswith(lines):
-                    print(f"{self.metrics_file} was damaged and is restored", file=sys.stderr)
-                replace_file(self.metrics_file, lines)
+    def _begin(self) -> None:
+        starts, step = read_lines(self.starts_file), self.latest
+        before = starts[-1] if starts else read_environment(self.config_file)
+        if changes := differences(before, self._environment):
+            say(f"{self.folder}: results may differ: since the last start, {changes}")
+        self._restore_lines()
+        if step is not None:
+            say(f"resuming {self.folder} at step {step}")
+        if (lost := self._find_lost(self.metrics_file)) is not None:
+            say(f"{self.folder}: {_is_lost(lost)}; the run continues without it")
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        starts.append({"step": step or 0, "time": now} | self._environment)
+        with writing(self.starts_file):
+            text = "".join(json.dumps(start) + "\n" for start in starts)
+            replace_file(self.starts_file, text.encode())
+
+    def _restore_lines(self) -> None:
+        with writing(self.metrics_file):
+            found = self.metrics_file.read_bytes() if self.metrics_file.exists() else b""
+            copy = None if self.latest is None else self._saved.copy(self.latest, self.metrics_file)
+            lines = copy.read_bytes() if copy is not None and copy.exists() else b""
+            if not found.startswith(lines):
+                say(f"{self.metrics_file} was damaged and is restored")
+            replace_file(self.metrics_file, lines)
 
 
 def chosen(result: dict[str, Any]) -> dict[str, Any]:
     """The scores of the state chosen on validation; of the last where there is no validation."""
     return result.get("best", result["last"])
+
+
+def _is_lost(step: int) -> str:
+    return f"the checkpoint of step {step}, the best on validation, is damaged or missing"

@@ -3,12 +3,14 @@
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import jax
 from tqdm import tqdm
 
+from jax_resnet.errors import say
 from jax_resnet.run.distributed import is_first
 
 SECONDS = 10.0  # between two looks at the loss; each look waits for the device
@@ -21,17 +23,15 @@ def announce(
     if not is_first():
         return
     processes = f" in {jax.process_count()} processes" if jax.process_count() > 1 else ""
-    print(
+    say(
         f"{name}: {len(devices)} x {devices[0].device_kind} ({devices[0].platform}){processes}; "
         f"{dataset}: {counts['train']} training, {counts['validation']} validation, "
-        f"{counts['test']} test images",
-        file=sys.stderr,
+        f"{counts['test']} test images"
     )
     if unused := unused_accelerators(devices[0].platform):
-        print(
+        say(
             f"warning: {', '.join(unused)} was found, but this JAX runs on the CPU: "
-            "see https://docs.jax.dev/en/latest/installation.html",
-            file=sys.stderr,
+            "see https://docs.jax.dev/en/latest/installation.html"
         )
 
 
@@ -52,7 +52,7 @@ class Progress:
         self.steps = steps
         self.batch_size = batch_size
         self.label = label  # before all that is shown
-        self.is_terminal = sys.stderr.isatty() and is_first()
+        self.is_terminal = is_first() and sys.stderr is not None and sys.stderr.isatty()
         self.looked = time.monotonic()
         self.bar = tqdm(
             total=steps, initial=step, unit="step", disable=not self.is_terminal,
@@ -91,4 +91,5 @@ class Progress:
                 parts.append(f"{split} loss {loss:.3f} accuracy {accuracy:.4f}")
         parts.append(f"rate {record['learning_rate']:.2g}")
         parts.append(f"{record['images_per_second']:.0f} images/s")
-        tqdm.write("  ".join(parts), file=sys.stderr)
+        with suppress(OSError), tqdm.external_write_mode(sys.stderr):
+            say("  ".join(parts))

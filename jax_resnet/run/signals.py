@@ -1,14 +1,17 @@
-"""Ctrl-C and SIGTERM: the run is saved before the process ends."""
+"""Ctrl-C, SIGTERM and SIGHUP (a closed terminal): the run is saved before the process ends."""
 
 import os
 import signal
-import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from signal import SIGINT, SIGTERM
 from typing import Any
 
 import jax
+
+from jax_resnet.errors import say
+
+SIGHUP = getattr(signal, "SIGHUP", None)  # which Windows lacks
 
 
 class Interrupted(BaseException):
@@ -22,21 +25,24 @@ class Interrupted(BaseException):
 
 @contextmanager
 def stop_signals() -> Iterator[list[int]]:
-    """A list that the first SIGINT or SIGTERM is appended to; a second one ends the process."""
+    """A list that the number of the first signal is appended to, to be looked at between calls of
+    JAX: an exception from a signal handler would pass through C++, which ends the process with a
+    segmentation fault. A second signal ends the process."""
     caught: list[int] = []
-
-    def note(number: int) -> None:
-        caught.append(number)
-        print(f"\n{signal.Signals(number).name}: saving a checkpoint", file=sys.stderr)
-
-    with _handled_by(note):
+    with _handled_by(caught.append):
         yield caught
+
+
+def check(signals: list[int]) -> None:
+    """Raises `Interrupted` if a signal was noted."""
+    if signals:
+        raise Interrupted(signals[0])
 
 
 @contextmanager
 def raise_signals() -> Iterator[None]:
-    """Raises `Interrupted` at the first SIGINT or SIGTERM, wherever the program is; a second one
-    ends the process. For work that leaves nothing half done: loading, compiling, evaluating."""
+    """Raises `Interrupted` at the first signal, wherever the program is; a second one ends the
+    process. For loading data, which leaves nothing half done and does not call JAX."""
 
     def stop(number: int) -> None:
         raise Interrupted(number)
@@ -49,15 +55,21 @@ def raise_signals() -> Iterator[None]:
 def _handled_by(answer: Callable[[int], None]) -> Iterator[None]:
     # Several processes must stop at the same step: JAX handles SIGTERM itself, and tells the
     # others.
-    numbers = (SIGINT, SIGTERM) if jax.process_count() == 1 else (SIGINT,)
+    several = jax.distributed.is_initialized()
+    numbers = [SIGINT] if several else [SIGINT, SIGTERM]
+    if SIGHUP is not None and signal.getsignal(SIGHUP) is not signal.SIG_IGN:  # as under nohup
+        numbers.append(SIGHUP)
 
     def handle(number: int, _frame: Any) -> None:
-        for each in numbers:
-            signal.signal(each, signal.SIG_DFL)
-        if SIGTERM in numbers:
-            answer(number)
-        else:
+        for each in numbers:  # a terminal that closes may send SIGHUP twice
+            signal.signal(each, signal.SIG_IGN if each == SIGHUP else signal.SIG_DFL)
+        with suppress(RuntimeError):  # the signal came within another print
+            name = signal.Signals(number).name
+            say("", f"{name}: stopping after the current step; another signal stops at once")
+        if several:
             os.kill(os.getpid(), SIGTERM)
+        else:
+            answer(number)
 
     old = {number: signal.signal(number, handle) for number in numbers}
     try:

@@ -36,7 +36,7 @@ from jax_resnet.training.precision import Precision
 
 # These say where and how a run is made, but have no effect on its result: `resume` may change them.
 NOT_HYPER_PARAMETERS = frozenset(
-    {"data_dir", "mirror", "runs_dir", "name", "resume", "profile"}
+    {"data_dir", "mirror", "runs_dir", "name", "resume", "profile", "test"}
     | {"seeds", "coordinator", "num_processes", "process_id"}
 )
 
@@ -124,6 +124,9 @@ class Config:
     """The run's folder there; by default made of model, data set, recipe and seed."""
     resume: bool = False
     """Continue from the run's last checkpoint, or start where there is none."""
+    test: bool = True
+    """Evaluate on the test images at the end. Without, the result holds validation scores; for
+    tuning, so that test images choose nothing."""
     profile: CountOrNone = 0
     """Steps to record, after the first few, as a trace for Perfetto or XProf."""
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from jax_resnet.errors import UserError
+from jax_resnet.files import read_text
 from jax_resnet.training.config import Config, fields, readable_errors
 
 ENVIRONMENT = "environment"  # a run's config.json says under this key where it was made
@@ -19,10 +20,10 @@ def read_config(path: str | os.PathLike[str]) -> dict[str, Any]:
         UserError: if the file can't be read, is no JSON object, has an unknown key or the same one
             twice, or a value of another type; naming file, key and value.
     """
+    text = read_text(path)
     try:
-        text = Path(path).read_text(encoding="utf-8-sig")
         values = json.loads(text, object_pairs_hook=_without_doubles)
-    except (OSError, ValueError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path} can't be read: {error}") from error
     if not isinstance(values, dict):
         raise UserError(f"{path} holds no JSON object of flags")

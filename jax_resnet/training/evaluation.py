@@ -1,5 +1,6 @@
 """Loss and accuracy of a `Classifier`, every image counted once."""
 
+import math
 from functools import partial
 from typing import Any
 
@@ -11,6 +12,7 @@ from jaxtyping import Array
 
 from jax_resnet.classifier import Classifier
 from jax_resnet.data.dataset import Split
+from jax_resnet.errors import UserError
 from jax_resnet.training.step import eval_step
 
 BATCH_SIZE = 500  # of images of 32x32 pixels or fewer; of larger ones, as many pixels
@@ -65,16 +67,16 @@ def evaluate(classifier: Classifier, split: Padded, precision: str = "float32") 
         classifier: the one to evaluate.
         split: from `to_device`, whose batch size has no effect on the counts.
         precision: of matrix products, as in `jax.default_matmul_precision`.
+
+    Raises:
+        UserError: if a logit is not finite.
     """
     sums = _zeros()
     for _ in range(len(split.labels) // split.batch_size):
         sums = _add_batch(sums, classifier, split, precision)
     done, expected = jax.device_get((sums, split.count))
     assert done["count"] == expected, f"{done['count']} of {expected} images were counted"
-    count, correct = int(done["count"]), int(done["correct"])
-    return {
-        "count": count,
-        "correct": correct,
-        "accuracy": correct / count,
-        "loss": float(done["loss"]) / count,
-    }
+    count, correct, loss = int(done["count"]), int(done["correct"]), float(done["loss"])
+    if not math.isfinite(loss):
+        raise UserError("the logits are not finite: these are no predictions")
+    return {"count": count, "correct": correct, "accuracy": correct / count, "loss": loss / count}

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
 from itertools import count
 from typing import Any
 
@@ -14,7 +13,7 @@ from jax_resnet.run.distributed import preempted
 from jax_resnet.run.folder import OpenRun
 from jax_resnet.run.profiling import Profile
 from jax_resnet.run.progress import Progress
-from jax_resnet.run.signals import SIGTERM, Interrupted, stop_signals
+from jax_resnet.run.signals import SIGTERM, check
 from jax_resnet.training.config import Config
 from jax_resnet.training.programs import Programs
 from jax_resnet.training.step import Metrics, TrainState
@@ -28,16 +27,19 @@ def fit(
     start: dict[str, Any],
     schedule: Callable[[int], Any],
     validate: Callable[[TrainState], dict[str, Any]],
-    signals: list[int] | None = None,
+    stops: list[int],
 ) -> TrainState:
-    """Trains from `start` until `config.steps`; a line and a checkpoint at every epoch's end."""
+    """Trains from `start` until `config.steps`; a line and a checkpoint at every epoch's end.
+
+    Raises:
+        Interrupted: when a signal is in `stops`; the step that was reached is saved.
+    """
     state, totals = start["state"], start["totals"]
     step, dispatches = int(state.step), count()
     label = f"seed {config.seed}  " if programs.mesh.size < jax.device_count() else ""
     with (
         Progress(config.steps, config.batch_size, step, label) as progress,
         Profile(run.folder / "profile", config.profile, step) as profile,
-        stop_signals() if signals is None else nullcontext(signals) as stops,
     ):
 
         def should_stop(step: int, totals: Metrics) -> bool:
@@ -64,8 +66,7 @@ def fit(
             run.save(step, {"state": state, "totals": totals})
             if record is not None:
                 progress.epoch(record)
-            if stops:
-                raise Interrupted(stops[0])
+            check(stops)
     return state
 
 

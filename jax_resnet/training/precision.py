@@ -1,16 +1,19 @@
 """The precision of the computation."""
 
+import sys
 from typing import Annotated, Any, Literal, assert_never
 
 import jax.numpy as jnp
 from typing_extensions import Doc
+
+from jax_resnet.run.distributed import is_first
 
 Precision = Annotated[
     Literal["default", "float32", "bf16", "tf32"],
     Doc(
         "Float32 with the device's fast matrix products (default: TF32 on NVIDIA GPUs, bfloat16 on "
         "TPUs, float32 on CPUs; tf32 is its old name); exact float32; or bfloat16 with float32 "
-        "parameters (bf16)."
+        "parameters (bf16; on CPUs computed in float32)."
     ),
 ]
 
@@ -35,3 +38,16 @@ def compute_dtype(precision: Precision) -> Any:
             return jnp.bfloat16
         case _:
             assert_never(precision)
+
+
+def dtype_on(platform: str, precision: Precision) -> Any:
+    """`compute_dtype`, but float32 on CPU, with a line on stderr.
+
+    XLA for CPU multiplies bfloat16 in float32: it is no faster, and wrong in jaxlib 0.12.0.
+    """
+    dtype = compute_dtype(precision)
+    if platform != "cpu" or dtype == jnp.float32:
+        return dtype
+    if is_first():
+        print(f"{precision} is computed in float32 on CPU", file=sys.stderr)
+    return jnp.float32

@@ -18,7 +18,7 @@ from jax_resnet.errors import UserError
 from jax_resnet.model import PARTS, ResNet
 from jax_resnet.training import batches
 from jax_resnet.training.config import Config
-from jax_resnet.training.precision import compute_dtype, matmul_precision
+from jax_resnet.training.precision import dtype_on, matmul_precision
 from jax_resnet.training.recipes import make_optimizer
 from jax_resnet.training.step import Metrics, TrainState, train_step
 
@@ -69,8 +69,9 @@ def init_state(
     config: Config, num_classes: int, image_shape: tuple[int, int, int], mesh: Mesh
 ) -> TrainState:
     """A fresh state, on CPU with the convolution that is fast there."""
-    fields: dict[str, Any] = {"dtype": compute_dtype(config.precision)}
-    if jax.default_backend() == "cpu":
+    platform = mesh.devices.flat[0].platform
+    fields: dict[str, Any] = {"dtype": dtype_on(platform, config.precision)}
+    if platform == "cpu":
         fields["conv_general_dilated"] = partial(conv_general_dilated, shards=mesh.size)
     state = TrainState.init(
         batches.streams(config.seed).init,

@@ -1,11 +1,10 @@
 """The named `Config`s, and the optimizer that a `Config` describes."""
 
-from collections.abc import Mapping
-from typing import Any, assert_never
+from typing import assert_never
 
 import optax
 
-from jax_resnet.training.config import MUON_FIELDS, Config, RecipeName
+from jax_resnet.training.config import Config, RecipeName
 from jax_resnet.training.optimizer import make_schedule, muon, sgd
 
 RECIPES: dict[RecipeName, Config] = {
@@ -37,18 +36,6 @@ RECIPES: dict[RecipeName, Config] = {
         flip="alternating",
     ),
 }
-
-
-def recipe_values(name: RecipeName, chosen: Mapping[str, Any]) -> dict[str, Any]:
-    """The recipe's values, without those that don't suit the chosen ones."""
-    values = vars(RECIPES[name]) | {"recipe": name}
-    if chosen.get("model") == "cnn":
-        values["shortcut"] = None
-    if chosen.get("dataset") == "digits":
-        values["flip"] = None
-    if chosen.get("optimizer") == "sgd":
-        values |= {field: getattr(Config, field) for field in MUON_FIELDS}
-    return values
 
 
 def make_optimizer(config: Config) -> optax.GradientTransformation:

@@ -12,10 +12,10 @@ from jax_resnet.data import Dataset
 from jax_resnet.errors import UserError
 from jax_resnet.model import ResNet
 from jax_resnet.run.distributed import name_runtime_errors
-from jax_resnet.run.environment import environment
+from jax_resnet.run.environment import environment, pinned
 from jax_resnet.run.folder import OpenRun, Run
 from jax_resnet.run.progress import announce
-from jax_resnet.run.signals import raise_signals
+from jax_resnet.run.signals import check, stop_signals
 from jax_resnet.training.config import Config
 from jax_resnet.training.config_file import refuse_changes
 from jax_resnet.training.evaluation import Padded, evaluate, to_device
@@ -31,6 +31,7 @@ from jax_resnet.training.programs import (
 from jax_resnet.training.step import TrainState
 
 
+@pinned()
 def train(
     config: Config,
     dataset: Dataset,
@@ -51,14 +52,18 @@ def train(
         Interrupted: when stopped; the run is saved.
         ProcessLost: if another process of the run has ended.
     """
-    with raise_signals() if signals is None else nullcontext(), name_runtime_errors():
-        check_counts(dataset.counts, config.batch_size)
+    listen = stop_signals() if signals is None else nullcontext(signals)
+    with listen as stops, name_runtime_errors():
+        check_suits(config, dataset)
         mesh = make_mesh(devices)
-        programs = make_programs(config, len(dataset.train), dataset.flippable, mesh)
+        programs = make_programs(config, len(dataset.train), mesh)
+        check(stops)
         announce(config.run_name, dataset.name, dataset.counts, list(mesh.devices.flat))
-        where = environment(mesh.devices.flat) | {"images": dataset.counts}
-        with Run(config.folder).open(config.to_json(), where, config.resume) as run:
-            refuse_changes(config, run.config_file)
+        settings, where = config.to_json(), environment(mesh.devices.flat)
+        if config.data_dir is not None:  # it is to be found from other working directories too
+            settings["data_dir"] = str(config.data_dir.expanduser().absolute())
+        refuse, data_set = partial(refuse_changes, config), dataset.identity()
+        with Run(config.folder).open(settings, where, data_set, config.resume, refuse) as run:
             data = device_data(dataset.train, config.normalization, mesh)
             mean, std = data[2:]
             put = partial(to_device, sharding=replicated(mesh))
@@ -73,23 +78,34 @@ def train(
                 return {} if validation is None else evaluate(classify(state), validation)
 
             state = init_state(config, len(names), shape, mesh)
+            check(stops)
             peak, steps = config.learning_rate, config.steps
             schedule = make_schedule(config.schedule, peak, steps, config.warmup)
             start = run.resume({"state": state, "totals": programs.zeros()})
-            state = fit(config, run, programs, data, start, schedule, validate, signals)
+            check(stops)
+            state = fit(config, run, programs, data, start, schedule, validate, stops)
             like = {"state": state, "totals": programs.zeros()}
-            return finish(config, run, like, classify, put(dataset.test))
+            images = put(dataset.test) if config.test else validation
+            return finish(config, run, like, classify, images, stops)
 
 
-def check_counts(counts: dict[str, int], batch_size: int) -> None:
-    """Raises a `UserError` if there are too few images to train with, or none to test with."""
-    if batch_size > counts["train"]:
+def check_suits(config: Config, dataset: Dataset) -> None:
+    """Raises a `UserError` if there are too few images to train with, or none to evaluate, or if
+    they must not be mirrored."""
+    counts = dataset.counts
+    if config.batch_size > counts["train"]:
         raise UserError(
-            f"`batch_size` {batch_size} is larger than the data set, "
+            f"`batch_size` {config.batch_size} is larger than the data set, "
             f"expected at most {counts['train']}, the number of training images"
         )
-    if not counts["test"]:
-        raise UserError("the data set has no test images, expected at least one")
+    split = "test" if config.test else "validation"
+    if not counts[split]:
+        raise UserError(f"the data set has no {split} images, expected at least one")
+    if config.flip != "none" and not dataset.flippable:
+        raise UserError(
+            f"`flip` is {config.flip!r}, expected 'none': a mirrored image of {dataset.name} "
+            "is of another class"
+        )
 
 
 def finish(
@@ -97,18 +113,31 @@ def finish(
     run: OpenRun,
     tree: dict[str, Any],
     classify: Callable[[TrainState], Classifier],
-    test: Padded,
+    images: Padded | None,
+    stops: list[int],
 ) -> dict[str, Any]:
-    """Draws the curves, evaluates the last and the best state on the test images, and saves the
-    one that is better on validation (the last where there is none) as the run's `Classifier`."""
+    """Draws the curves, evaluates the last and the best state on the test images (or, with
+    `config.test` off, those of validation), and saves the one that is better on validation (the
+    last where there is none) as the run's `Classifier`. If the checkpoint of a still better one is
+    lost, the best one's scores name its step, `lost_step`."""
+    assert images is not None
+
+    def scores(classifier: Classifier, step: int) -> dict[str, Any]:
+        split = "test" if config.test else "validation"
+        return {"step": step, "split": split} | evaluate(classifier, images)
+
     run.draw_curves(config.run_name)
     classifier = classify(tree["state"])
-    last = {"step": config.steps, "split": "test"} | evaluate(classifier, test)
+    last = scores(classifier, config.steps)
+    check(stops)
     result, best = {"last": last}, run.best
     if best == config.steps:
         result["best"] = last
     elif best is not None:
         classifier = classify(run.restore(best, tree)["state"])
-        result["best"] = {"step": best, "split": "test"} | evaluate(classifier, test)
+        result["best"] = scores(classifier, best)
+    if best is not None and (lost := run.lost) is not None:
+        result["best"] = result["best"] | {"lost_step": lost}
+    check(stops)
     run.finish(classifier, result)
     return result

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -117,8 +118,14 @@ def test_a_bad_file_is_refused_naming_file_key_and_value(write_config, content, 
 
 
 def test_a_file_that_is_not_there_or_a_folder_is_refused(tmp_path):
-    for path in (tmp_path, tmp_path / "none"):
-        with pytest.raises(UserError, match="can't be read"):
+    os.mkfifo(tmp_path / "pipe")
+    for path, words in (
+        (tmp_path, "no regular file"),
+        (tmp_path / "pipe", "no regular file"),
+        ("/dev/zero", "no regular file"),
+        (tmp_path / "none", "can't be read"),
+    ):
+        with pytest.raises(UserError, match=words):
             parse_config(["--config", str(path)])
 
 
@@ -188,7 +195,7 @@ def test_the_old_name_of_the_default_precision_is_accepted():
 
 
 def test_a_value_without_effect_is_refused_and_a_recipes_own_gives_way():
-    with pytest.raises(UserError, match="`muon_momentum` is 0.8, expected 0.6, its default, with"):
+    with pytest.raises(UserError, match="`muon_momentum` is 0.8, expected"):
         parse_config(["--muon-momentum", "0.8"])
     config = parse_config(["--recipe", "fast", "--optimizer", "sgd", "--dataset", "digits"])
     assert (config.optimizer, config.muon_momentum, config.flip) == ("sgd", 0.6, "none")

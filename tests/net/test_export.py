@@ -59,7 +59,7 @@ def test_the_size_is_32x32_by_default_and_images_must_be_uint8(classifier, tmp_p
         exported.call(np.zeros((1, 32, 32, 3), np.float32))
 
 
-@pytest.mark.parametrize("flags", [("--height", 3), ("--width", 0)])
+@pytest.mark.parametrize("flags", [("--height", 3), ("--width", 0), ("--height", 2**40)])
 def test_sizes_that_the_net_cannot_take(classifier, tmp_path, call, flags):
     code, _, stderr = call("export.py", tmp_path, tmp_path / "model.bin", *flags)
     assert (code, stderr.startswith("error: ")) == (2, True)

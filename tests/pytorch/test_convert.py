@@ -1,6 +1,7 @@
 """The command `convert`, and a published checkpoint through it to its published accuracy."""
 
 import json
+import os
 import pickle
 import runpy
 import sys
@@ -250,3 +251,15 @@ def test_without_pytorch_its_files_are_refused(refused, monkeypatch, tmp_path):
     source = tmp_path / "in.th"
     source.write_bytes(b"")
     assert "needs PyTorch" in refused(source, tmp_path / "out")
+
+
+def test_tensors_that_require_gradients_are_read(tmp_path):
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    torch.save({"weight": torch.nn.Parameter(torch.ones(2))}, tmp_path / "weights.pth")
+    assert read_state_dict(tmp_path / "weights.pth")["weight"].tolist() == [1, 1]
+
+
+def test_a_pipe_is_refused(tmp_path):
+    os.mkfifo(tmp_path / "weights.npz")
+    with pytest.raises(UserError, match=r"weights\.npz is no regular file"):
+        read_state_dict(tmp_path / "weights.npz")

@@ -93,9 +93,11 @@ def write_run(folder, accuracy=0.9, **fields):
     config = Config(dataset="digits", depth=8, name=folder.name, **fields)
     folder.mkdir(parents=True)
     write_json(folder / "config.json", config.to_json())
-    write_json(folder / "result.json", {"last": {"accuracy": accuracy}})
+    scores = {"step": 1, "count": 10, "correct": 9, "accuracy": accuracy, "loss": 1.0}
+    write_json(folder / "result.json", {"last": scores})
     norms = dict.fromkeys(PARTS, 1.0)
     record = {"step": 1, "train_loss": 1.0, "train_accuracy": 0.5, "gradient_norms": norms}
+    record |= {"learning_rate": 0.1, "images_per_second": 100.0}
     (folder / "metrics.jsonl").write_text(json.dumps(record) + "\n")
     return folder
 

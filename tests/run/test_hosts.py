@@ -102,6 +102,20 @@ def test_when_one_is_killed_the_other_says_so_and_one_alone_goes_on(whole, tmp_p
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("frozen", [0, 1])
+def test_when_one_is_frozen_the_other_says_so(tmp_path, frozen):
+    both = start(tmp_path, "--steps", "100000")
+    wait_for(both[0], "step     18/")
+    both[frozen].send_signal(signal.SIGSTOP)
+    _, said = both[1 - frozen].communicate(timeout=40)
+    assert both[1 - frozen].returncode == 1, said
+    assert f"has not heard from process {frozen}" in said
+    assert "Check failure stack trace" not in said
+    both[frozen].send_signal(signal.SIGKILL)
+    both[frozen].communicate()
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("told", "number"), [(0, signal.SIGTERM), (1, signal.SIGTERM), (1, signal.SIGINT)]
 )

@@ -17,6 +17,7 @@ from support import SHARED, assert_same_run, call, command, records, train
 
 from jax_resnet.data.dataset import Split
 from jax_resnet.errors import UserError
+from jax_resnet.report.finished import read_finished
 from jax_resnet.run import environment
 from jax_resnet.run.distributed import name_runtime_errors
 from jax_resnet.run.profiling import Profile
@@ -180,6 +181,31 @@ def test_weights_that_are_not_finite_stop_the_run_though_the_loss_was(tmp_path):
         train(config)
     assert not list((tmp_path / "inf" / "checkpoints").glob("*/*"))
     assert not (tmp_path / "inf" / "result.json").exists()
+
+
+def test_a_run_for_tuning_counts_no_test_image_until_it_is_asked_to(short, tmp_path, capsys):
+    dataset = load_dataset(short)
+    labels = np.full(7, 3, np.int32)  # no accuracy of the real test images has this denominator
+    other = dataclasses.replace(dataset, test=Split(dataset.test.images[:7], labels))
+    tuning = dataclasses.replace(short, runs_dir=tmp_path, test=False)
+    result = training.train(tuning, other)
+    validated = records(tmp_path / "whole")[-1]
+    for scores in result.values():
+        assert scores["split"] == "validation"
+        assert scores["count"] == len(dataset.validation)
+    assert result["last"]["accuracy"] == validated["validation_accuracy"]
+    with pytest.raises(UserError, match="holds validation scores, expected those of the test"):
+        read_finished(tmp_path / "whole")
+    again = dataclasses.replace(tuning, test=True, resume=True)
+    assert finished(again) is None
+    assert training.train(again, other)["last"]["count"] == 7
+    assert finished(again)["last"]["split"] == "test"
+
+
+def test_tuning_takes_validation_images(short, tmp_path):
+    config = dataclasses.replace(short, runs_dir=tmp_path / "runs", test=False, val_fraction=0)
+    with pytest.raises(UserError, match="no validation images, expected at least one"):
+        train(config)
 
 
 def test_without_test_images_nothing_is_begun(short, tmp_path):

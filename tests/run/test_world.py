@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from support import assert_same_run, train
+from support import assert_same_run, call, train
 
 from jax_resnet.cli import main
 from jax_resnet.data.cifar.tfds import read_tfds
@@ -180,6 +180,15 @@ def test_a_full_disk_is_named_and_what_was_saved_is_good(small_disk, whole):
     subprocess.run(["mount", "-o", "remount,size=64M", small_disk], check=True)
     train(dataclasses.replace(config, resume=True))
     assert_same_run(small_disk / "whole", whole.runs_dir / "whole")
+
+
+@pytest.mark.slow
+def test_a_full_disk_is_one_message(small_disk):
+    (small_disk / "fill").write_bytes(bytes(900_000))
+    done = call(small_disk, "--steps", "20", "--name", "run")
+    announcement, message = done.stderr.splitlines()
+    assert (done.returncode, announcement[:5]) == (2, "run: ")
+    assert message.startswith(f"error: {small_disk / 'run' / 'checkpoints' / '18'} can't be writ")
 
 
 def test_a_second_signal_ends_at_once_and_leaves_the_checkpoint_before(whole, tmp_path):

@@ -87,7 +87,7 @@ def test_crop_moves_images_within_the_padding():
 def augmented(images, flip, parity=None, **kwargs):
     parity = jnp.zeros(len(images), bool) if parity is None else parity
     options = {"pad": 0, "pad_mode": "black"} | kwargs
-    mean, std = jnp.float32(0.5), jnp.float32(0.25)
+    mean, std = (jnp.full(images.shape[-1], value) for value in (0.5, 0.25))
     return augment(images, parity, KEY, KEYS.flips, mean, std, flip=flip, **options)
 
 

@@ -60,7 +60,7 @@ def test_mean_and_std_are_kept(three):
 
 def test_seeds_that_exist_are_not_overwritten_and_finished_ones_not_run_again(three, capsys):
     config, result = three
-    with pytest.raises(UserError, match="a run-seed1 holds a run already"):
+    with pytest.raises(UserError, match="a run-seeds1-3 holds the result of several seeds already"):
         train_seeds(config)
     before = {path: path.stat().st_mtime_ns for path in config.runs_dir.glob("*-seed[0-9]/*")}
     assert train_seeds(dataclasses.replace(config, resume=True)) == result
@@ -105,6 +105,51 @@ def test_a_seed_that_fails_keeps_no_other_from_its_end(tmp_path, monkeypatch, de
     with pytest.raises(UserError, match="not finite"):
         train_seeds(Config(dataset="digits", depth=8, seeds=4, runs_dir=tmp_path))
     assert sorted(trained) == [1, 2, 3]
+
+
+def test_however_many_seeds_there_are_the_first_begins_at_once(tmp_path, monkeypatch):
+    begun = []
+
+    def train_then_stop(config, _dataset, devices, signals):
+        begun.append(config.seed)
+        signals.append(signal.SIGTERM)
+        return {"last": {"accuracy": 0.5}}
+
+    monkeypatch.setattr(seeds, "train", train_then_stop)
+    monkeypatch.setattr(jax, "devices", lambda: [None])
+    with pytest.raises(Interrupted):
+        train_seeds(Config(dataset="digits", depth=8, seeds=2**32, runs_dir=tmp_path))
+    assert begun == [0]
+
+
+@pytest.mark.parametrize("name", ["config.json", "metrics.jsonl", "checkpoints"])
+def test_seeds_do_not_replace_the_result_of_a_run_of_their_name(tmp_path, name):
+    config = Config(dataset="digits", depth=8, seeds=2, runs_dir=tmp_path, name="s", resume=True)
+    (tmp_path / "s-seeds0-1").mkdir()
+    (tmp_path / "s-seeds0-1" / name).touch()
+    with pytest.raises(UserError, match="s-seeds0-1 holds a run: choose another `name`"):
+        train_seeds(config)
+    assert [path.name for path in tmp_path.iterdir()] == ["s-seeds0-1"]
+
+
+def test_a_run_does_not_replace_the_result_of_seeds_of_its_name(three):
+    config, _ = three
+    single = dataclasses.replace(config, seeds=1, name="a run-seeds1-3", resume=True)
+    before = (single.folder / "result.json").read_bytes()
+    with pytest.raises(UserError, match=r"config\.json is missing, but .*result\.json exists"):
+        train(single)
+    assert (single.folder / "result.json").read_bytes() == before
+
+
+def test_a_mean_says_which_runs_lost_a_better_state(tmp_path, monkeypatch):
+    def train_one(config, _dataset, **_how):
+        scores = {"accuracy": 0.5 + config.seed / 10}
+        lost = {"lost_step": 7} if config.seed == 1 else {}
+        return {"last": scores, "best": scores | lost}
+
+    monkeypatch.setattr(seeds, "train", train_one)
+    config = Config(dataset="digits", depth=8, seeds=3, runs_dir=tmp_path, name="s")
+    assert train_seeds(config)["lost_steps"] == {"s-seed1": 7}
 
 
 @pytest.mark.slow

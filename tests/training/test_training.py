@@ -154,3 +154,13 @@ def test_warm_up_steps_are_honoured_at_any_depth_and_refused_where_there_are_non
     assert float(schedule(7)) == pytest.approx(0.1)
     with pytest.raises(UserError, match="`warmup_steps` is 7, expected 0 with the `schedule`"):
         Config(schedule="linear", warmup_steps=7)
+
+
+def test_logits_that_are_not_finite_are_no_predictions():
+    model = ResNet(8, 10)
+    variables = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 8, 8, 1)))
+    variables["params"]["head"]["bias"] *= jnp.inf
+    names = tuple("0123456789")
+    classifier = Classifier(variables, jnp.float32([0.3]), jnp.float32([0.4]), model, names)
+    with pytest.raises(UserError, match="the logits are not finite"):
+        evaluate(classifier, to_device(DIGITS.test))

@@ -1,0 +1,99 @@
+"""The files of a finished run, whose shapes are checked: what is drawn from them is there."""
+
+from pathlib import Path
+from typing import Annotated, Any, NotRequired, TypeVar
+
+from pydantic import Field, TypeAdapter, ValidationError
+from typing_extensions import TypedDict
+
+from jax_resnet.errors import UserError
+from jax_resnet.files import read_json
+from jax_resnet.run.folder import Run
+
+Count = Annotated[int, Field(ge=0, lt=2**31)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+T = TypeVar("T")
+
+
+class GradientNorms(TypedDict):
+    """L2 norm of the gradient of each part of the net."""
+
+    stem_conv: float
+    stem_norm: float
+    stage1: float
+    stage2: float
+    stage3: float
+    head: float
+
+
+class Record(TypedDict):
+    """A line of `metrics.jsonl`."""
+
+    step: Count
+    train_loss: float
+    train_accuracy: float
+    validation_loss: NotRequired[float]
+    validation_accuracy: NotRequired[float]
+    learning_rate: float
+    gradient_norms: GradientNorms
+    images_per_second: Positive
+
+
+class Scores(TypedDict):
+    """Of one state in `result.json`."""
+
+    step: Count
+    count: Count
+    correct: Count
+    accuracy: float
+    loss: float
+
+
+class Result(TypedDict):
+    """`result.json`."""
+
+    last: Scores
+    best: NotRequired[Scores]
+
+
+class Environment(TypedDict):
+    """What the page shows of a `config.json` beside its settings."""
+
+    devices: Annotated[list[str], Field(min_length=1)]
+    python: str
+    versions: dict[str, str | None]
+    commit: str | None
+
+
+def checked(kind: Any, value: T, path: Path) -> T:
+    """The value, as it was read from `path`.
+
+    Raises:
+        UserError: which says what is damaged, if it is not of a kind.
+    """
+    try:
+        TypeAdapter(kind).validate_python(value, strict=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise UserError(f"{path} is damaged: {where}: {first['msg']}") from None
+    return value
+
+
+def read_finished(folder: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """The metrics and the result of a finished run.
+
+    Raises:
+        UserError: if it has not finished, or they are damaged.
+    """
+    run = Run(folder)
+    records = checked(list[Record], run.records(), run.metrics_file)
+    result = checked(Result, read_json(run.result_file), run.result_file)
+    if (split := result["last"].get("split", "test")) != "test":
+        raise UserError(
+            f"{run.result_file} holds {split} scores, expected those of the test images: "
+            "resume the run with `test`"
+        )
+    if not records:
+        raise UserError(f"{folder} holds no finished run: {run.metrics_file} is empty")
+    return records, result

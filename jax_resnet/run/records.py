@@ -1,0 +1,75 @@
+"""What a run's files say: its metrics, its starts, its data."""
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from jax_resnet.errors import UserError
+from jax_resnet.files import parse_json, read_json, read_text
+
+ACCURACY = "validation_accuracy"
+DATA = {  # from `Dataset.identity`, in `config.json` beside the environment
+    "images": "the numbers of images",
+    "class_names": "the class names",
+    "fingerprints": "the fingerprints of the images and their labels",
+    "sequence": "the fingerprints of all images in order",
+}
+
+
+def read_lines(file: Path) -> list[dict[str, Any]]:
+    """The JSON objects in a file of lines; a line without its end does not count yet.
+
+    Raises:
+        UserError: if the file is damaged.
+    """
+    if not file.exists():
+        return []
+    *lines, _unfinished = read_text(file).split("\n")
+    return [parse_json(line, dict, file) for line in lines]
+
+
+def read_records(file: Path) -> list[dict[str, Any]]:
+    """The lines of a `metrics.jsonl`.
+
+    Raises:
+        UserError: if the file is damaged.
+    """
+    records = read_lines(file)
+    for record in records:
+        step, accuracy = record.get("step"), record.get(ACCURACY, 0.0)
+        if not isinstance(step, int) or not isinstance(accuracy, float):
+            raise UserError(f"{file} is damaged: `step` is {step!r}, {ACCURACY} {accuracy!r}")
+    steps = [record["step"] for record in records]
+    if steps != sorted(set(steps)):
+        raise UserError(f"{file} is damaged: its steps don't ascend")
+    return records
+
+
+def best_step(records: list[dict[str, Any]], steps: Collection[int] | None = None) -> int | None:
+    """The first step, by default of all, with the highest validation accuracy."""
+    validated = [r for r in records if ACCURACY in r and (steps is None or r["step"] in steps)]
+    return max(validated, key=lambda record: record[ACCURACY])["step"] if validated else None
+
+
+def read_environment(config_file: Path) -> dict[str, Any]:
+    """Where the run of a `config.json` was begun, and its data; empty where that is not said.
+
+    Raises:
+        UserError: if the file is damaged.
+    """
+    environment: Any = read_json(config_file, dict).get("environment", {})
+    if not isinstance(environment, dict):
+        raise UserError(f"{config_file} is damaged: its environment is no object")
+    return environment
+
+
+def refuse_other_data(config_file: Path, data: dict[str, Any]) -> None:
+    """Raises a `UserError` that names what differs from the data of the run of a `config.json`;
+    the runs of older versions say less of it."""
+    had = read_environment(config_file)
+    for name, now in data.items():
+        if had.get(name, now) != now:
+            raise UserError(
+                f"{config_file}: {DATA[name]} were {had[name]!s:.400}, and are {now!s:.400}: "
+                "expected the data that the run was trained on"
+            )

@@ -1,0 +1,89 @@
+"""The accelerators' loop, many steps in a dispatch, as `train` runs it: here on CPU devices."""
+
+import dataclasses
+import os
+import signal
+from functools import partial
+
+import jax
+import pytest
+from support import assert_same_run, records, train
+
+from jax_resnet.run.signals import Interrupted
+from jax_resnet.training import loop, programs
+from jax_resnet.training import train as training
+from jax_resnet.training.config import Config
+
+
+@pytest.fixture(autouse=True)
+def many_steps(monkeypatch):
+    """Dispatches of up to four steps."""
+    monkeypatch.setattr(programs, "MAX_STEPS", 4)
+    many = partial(programs.make_programs, single_steps=False)
+    monkeypatch.setattr(training, "make_programs", many)
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory):
+    """Three epochs of nine steps of 128 images, cut short: 20 steps."""
+    return Config(
+        dataset="digits", depth=8, steps=20, learning_rate=0.002,
+        runs_dir=tmp_path_factory.mktemp("runs"), name="whole",
+    )  # fmt: skip
+
+
+@pytest.fixture
+def whole(config, many_steps):
+    """The folder of the uninterrupted run."""
+    if not (config.folder / "result.json").exists():
+        train(config)
+    return config.folder
+
+
+def test_epochs_end_where_they_should_and_are_validated(whole):
+    lines = records(whole)
+    assert [line["step"] for line in lines] == [9, 18, 20]
+    assert all(0 <= line["validation_accuracy"] <= 1 for line in lines)
+    assert lines[-1]["train_loss"] < lines[0]["train_loss"]
+
+
+@pytest.mark.parametrize("at", [4, 8, 9, 17])
+def test_a_signal_costs_no_step_and_resuming_gives_the_same_bits(
+    config, whole, tmp_path, monkeypatch, at
+):
+    stopped = dataclasses.replace(config, runs_dir=tmp_path, resume=True)
+    update, seen = loop.Progress.update, []
+
+    def update_then_stop(self, step, totals):
+        update(self, step, totals)
+        seen.append(step)
+        if step == at:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.Progress, "update", update_then_stop)
+        with pytest.raises(Interrupted):
+            train(stopped)
+    assert seen[-1] == at, f"dispatches ended at {seen}"
+    train(stopped)
+    assert_same_run(tmp_path / "whole", whole)
+
+
+def assert_close(ours, theirs):
+    """The same lines but for rounding, which grows from step to step."""
+    for one, other in zip(ours, theirs, strict=True):
+        assert one["step"] == other["step"]
+        assert one["train_loss"] == pytest.approx(other["train_loss"], rel=1e-3)
+        assert one["gradient_norms"] == pytest.approx(other["gradient_norms"], rel=2e-2)
+
+
+def test_one_device_and_two_give_the_same_up_to_rounding(config, whole, tmp_path):
+    assert jax.device_count() > 1
+    train(dataclasses.replace(config, runs_dir=tmp_path), devices=jax.devices()[:1])
+    assert_close(records(tmp_path / "whole"), records(whole))
+
+
+def test_single_steps_give_the_same_up_to_rounding(config, whole, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "make_programs", programs.make_programs)
+    train(dataclasses.replace(config, runs_dir=tmp_path))
+    assert_close(records(tmp_path / "whole"), records(whole))
