@@ -23,6 +23,7 @@ from typing_extensions import Doc
 
 from jax_resnet.errors import UserError
 from jax_resnet.initializers import HeNormal
+from jax_resnet.ops import fence, max_pool_2x2
 
 ShortcutName = Literal["zeropad", "conv1x1", "subsample"]
 Shortcut = Annotated[
@@ -37,26 +38,6 @@ SHORTCUTS = (*get_args(ShortcutName), None)
 STAGE_CHANNELS = (16, 32, 64)
 MIN_IMAGE_SIZE = 4  # two strides by 2 leave one pixel
 PARTS = ("stem_conv", "stem_norm", "stage1", "stage2", "stage3", "head")  # names in the variables
-
-
-def max_pool_2x2(x: Array) -> Array:
-    """Maximum over 2x2 pixels; `(N, H, W, C)` to `(N, ceil(H/2), ceil(W/2), C)`.
-
-    Written as a reshape because the gradient of a windowed maximum is several times slower on CPU.
-    """
-    n, height, width, channels = x.shape
-    x = jnp.pad(x, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), constant_values=-jnp.inf)
-    return x.reshape(n, (height + 1) // 2, 2, (width + 1) // 2, 2, channels).max(axis=(2, 4))
-
-
-def fence(x: Array) -> Array:
-    """`x`; in bfloat16 on CPU, XLA does not fuse what computes it with what follows.
-
-    In jaxlib 0.12.0, a fusion of a convolution in bfloat16 and a sum after it returns NaN.
-    """
-    if jnp.finfo(x.dtype).bits >= 32:
-        return x
-    return jax.lax.platform_dependent(x, cpu=jax.lax.optimization_barrier, default=lambda x: x)
 
 
 class Block(nn.Module):

@@ -47,8 +47,7 @@ class Checkpoints:
         found: list[int] = []
 
         def find() -> int:
-            _set_damaged_aside(self._folder, damaged)
-            found.extend(int(folder.name) for folder in _step_folders(self._folder))
+            found.extend(_good_steps(self._folder, damaged))
             return len(found)
 
         count = first_decides(find) or 0
@@ -110,19 +109,19 @@ class Checkpoints:
         self._manager.close()
 
 
-def _step_folders(folder: Path) -> list[Path]:
-    """In ascending order; Orbax's own unfinished ones, which it deletes, are none."""
+def _good_steps(folder: Path, damaged: Path) -> list[int]:
+    """In ascending order; Orbax deletes its own unfinished ones. Damaged ones are set aside."""
     found = (path for path in folder.glob("*") if re.fullmatch("0|[1-9][0-9]{0,9}", path.name))
-    return sorted(found, key=lambda path: int(path.name))
-
-
-def _set_damaged_aside(folder: Path, where: Path) -> None:
-    for checkpoint in _step_folders(folder):
-        if (damage := find_damage(checkpoint)) is not None:
-            aside, numbers = where / checkpoint.name, itertools.count(2)
-            while os.path.lexists(aside):  # an earlier one of the same step
-                aside = where / f"{checkpoint.name}-{next(numbers)}"
-            with writing(aside):
-                where.mkdir(exist_ok=True)
-                checkpoint.rename(aside)
-            say(f"{damage}; the checkpoint is now {aside}")
+    good = []
+    for checkpoint in sorted(found, key=lambda path: int(path.name)):
+        if (damage := find_damage(checkpoint)) is None:
+            good.append(int(checkpoint.name))
+            continue
+        aside, numbers = damaged / checkpoint.name, itertools.count(2)
+        while os.path.lexists(aside):  # an earlier one of the same step
+            aside = damaged / f"{checkpoint.name}-{next(numbers)}"
+        with writing(aside):
+            damaged.mkdir(exist_ok=True)
+            checkpoint.rename(aside)
+        say(f"{damage}; the checkpoint is now {aside}")
+    return good

@@ -43,8 +43,8 @@ def leave(code: int, seconds: float) -> None:
 @ctypes.CFUNCTYPE(None, ctypes.c_int)
 def _aborted(_signal: int) -> None:
     say(
-        f"error: JAX has aborted process {distributed.global_state.process_id}, as it does when "
-        "the first process has ended; start all of them again to continue the run"
+        f"error: process {distributed.global_state.process_id}: JAX has aborted it, as another "
+        "process has ended; start all of them again to continue the run"
     )
     os._exit(1)
 

@@ -60,8 +60,9 @@ def epoch_end(step: Any, count: int, batch_size: int) -> Any:
     return step + (left + batch_size - 1) // batch_size  # no product beyond those of `step`
 
 
-def draw_epoch(keys: Streams, step: Int[Array, ""], count: int, batch_size: int) -> Epoch:
+def draw_epoch(seed: int, step: Int[Array, ""], count: int, batch_size: int) -> Epoch:
     """The epoch in which batch `step` begins."""
+    keys = streams(seed)
     epoch = epoch_of(step, count, batch_size)
     permutations = [
         jax.random.permutation(jax.random.fold_in(keys.permutations, epoch + i), count)
@@ -108,12 +109,11 @@ def augment(
         flip: mirror no image, each with probability 1/2, or those of `parity`.
     """
     match pad_mode:
-        case "black":
-            x = normalize(crop(images, crop_key, pad, "constant"), mean, std)
+        case "black" | "reflect":
+            mode = "reflect" if pad_mode == "reflect" else "constant"
+            x = normalize(crop(images, crop_key, pad, mode), mean, std)
         case "mean":
             x = crop(normalize(images, mean, std), crop_key, pad, "constant")
-        case "reflect":
-            x = normalize(crop(images, crop_key, pad, "reflect"), mean, std)
         case _:
             assert_never(pad_mode)
     match flip:

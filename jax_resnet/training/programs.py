@@ -106,8 +106,7 @@ def make_programs(
     if single_steps is None:
         single_steps = jax.default_backend() == "cpu"
     everywhere, size = replicated(mesh), config.batch_size
-    keys = batches.streams(config.seed)
-    one_step = make_step(config, mesh, keys)
+    one_step = make_step(config, mesh)
 
     def many_steps(state: TrainState, totals: Metrics, data: Any, epoch: batches.Epoch) -> Any:
         stop = steps_until(state.step)
@@ -125,7 +124,7 @@ def make_programs(
         least = min if isinstance(step, int) else jnp.minimum
         return step + 1 if single_steps else least(epoch_end(step), step + MAX_STEPS)
 
-    draw_epoch = partial(batches.draw_epoch, keys, count=count, batch_size=size)
+    draw_epoch = partial(batches.draw_epoch, config.seed, count=count, batch_size=size)
     advance = one_step if single_steps else many_steps
     return Programs(
         mesh=mesh,
@@ -137,9 +136,9 @@ def make_programs(
     )
 
 
-def make_step(config: Config, mesh: Mesh, keys: batches.Streams) -> Any:
+def make_step(config: Config, mesh: Mesh) -> Any:
     """`Programs.advance` of one step, not yet jitted."""
-    split = NamedSharding(mesh, PartitionSpec("data"))
+    keys, split = batches.streams(config.seed), NamedSharding(mesh, PartitionSpec("data"))
 
     def one_step(state: TrainState, totals: Metrics, data: Any, epoch: batches.Epoch) -> Any:
         images, labels, mean, std = data

