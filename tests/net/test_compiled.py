@@ -156,7 +156,7 @@ def test_evaluation(depth, shortcut, size, batch, dtype):
     assert abs(sums["loss"] - losses(expected, labels).mean()) < LOGITS[dtype] * expected.std()
 
 
-@pytest.mark.parametrize(("depth", "shortcut", "size", "batch"), CASES)
+@pytest.mark.parametrize(("depth", "shortcut", "size", "batch"), CASES[:1] + CASES[len(QUICK) :])
 def test_train_step(depth, shortcut, size, batch):
     """Loss, statistics and gradients; those of bfloat16 against those of float32."""
     if batch * size[0] * size[1] < 512:
@@ -179,9 +179,9 @@ def test_train_step(depth, shortcut, size, batch):
     assert float(metrics["loss"]) == pytest.approx(expected, rel=0.05)
     for name, value in flat(state.batch_stats).items():
         assert_close(value, net.statistics[name], 0.1)
-    for name, value in flat(state.opt_state.trace).items():
-        error = np.linalg.norm(value - gradients[name]) / np.linalg.norm(gradients[name])
-        assert error < 0.9, f"{name} differs by {error} of its norm"
+    rounded = flat(state.opt_state.trace)
+    error = sum(((rounded[name] - g) ** 2).sum() for name, g in gradients.items())
+    assert error < 0.9**2 * sum((g**2).sum() for g in gradients.values())
 
 
 @pytest.mark.parametrize("dtype", LOGITS, ids=lambda dtype: dtype.__name__)
