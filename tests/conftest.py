@@ -2,6 +2,7 @@
 compiled programs for all tests and the commands that they start; and no network but loopback."""
 
 import os
+import runpy
 import sys
 from pathlib import Path
 
@@ -13,6 +14,24 @@ import jax  # noqa: E402  the cache is read from the environment at import
 import pytest  # noqa: E402
 
 jax.config.update("jax_num_cpu_devices", 2)
+
+from support import SCRIPTS  # noqa: E402
+
+
+@pytest.fixture
+def call(monkeypatch, capsys):
+    """Runs a script in this process; its exit code, stdout and stderr."""
+
+    def run(script, *arguments):
+        monkeypatch.setattr(sys, "argv", [script, *map(str, arguments)])
+        code = 0
+        try:
+            runpy.run_path(str(SCRIPTS / script), run_name="__main__")
+        except SystemExit as stop:
+            code = stop.code or 0
+        return code, *capsys.readouterr()
+
+    return run
 
 
 def refuse_network(event, arguments):

@@ -1,13 +1,17 @@
 """What the tests share: paths, a small training command, and when two runs are equal."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
 from jax_resnet import Classifier
+from jax_resnet.training import loop
 from jax_resnet.training import train as training
 from jax_resnet.training.config import load_dataset
 
@@ -46,3 +50,20 @@ def assert_same_run(one, other):
 def train(config, **how):
     """Trains on the data set that `config` names."""
     return training.train(config, load_dataset(config), **how)
+
+
+@contextmanager
+def sigterm_at(step, monkeypatch):
+    """In the block, one SIGTERM comes when `step` was dispatched; yields the steps that were."""
+    update, seen = loop.Progress.update, []
+    once = iter([signal.SIGTERM])  # a second one would end the process at once
+
+    def update_then_stop(self, now, totals):
+        update(self, now, totals)
+        seen.append(now)
+        if now == step and (number := next(once, None)):
+            os.kill(os.getpid(), number)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.Progress, "update", update_then_stop)
+        yield seen

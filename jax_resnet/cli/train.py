@@ -54,7 +54,7 @@ def parse_config(arguments: Sequence[str]) -> Config:
 
 def recipe_values(name: RecipeName, chosen: Mapping[str, Any]) -> dict[str, Any]:
     """The recipe's values, without those that don't suit the chosen ones."""
-    values = vars(RECIPES[name]) | {"recipe": name}
+    values = dict(vars(RECIPES[name]))
     if chosen.get("model") == "cnn":
         values["shortcut"] = None
     if chosen.get("dataset") == "digits":

@@ -16,6 +16,7 @@ from jax_resnet.run.checkpoints import Checkpoints
 from jax_resnet.run.distributed import first_decides, is_first
 from jax_resnet.run.environment import differences
 from jax_resnet.run.records import (
+    ENVIRONMENT,
     best_step,
     read_environment,
     read_lines,
@@ -81,7 +82,7 @@ class Run:
                     return
                 self._refuse_remains()
                 with writing(self.folder):
-                    write_json(self.config_file, settings | {"environment": environment | data})
+                    write_json(self.config_file, settings | {ENVIRONMENT: environment | data})
 
             first_decides(begin)
             checkpoints = Checkpoints(self.checkpoints, self.folder / "damaged")
@@ -197,7 +198,7 @@ class OpenRun(Run):
     def finish(self, classifier: Classifier, result: dict[str, Any]) -> None:
         """Writes the `Classifier`, then `result.json`."""
         if is_first():
-            if (lost := self._find_lost(self.metrics_file)) is not None:
+            if (lost := chosen(result).get("lost_step")) is not None:
                 say(f"{self.folder}: {_is_lost(lost)}; {self.result_file.name} says so")
             with writing(self.folder):
                 classifier.save(self.classifier_file)

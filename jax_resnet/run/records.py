@@ -8,6 +8,7 @@ from jax_resnet.errors import UserError
 from jax_resnet.files import parse_json, read_json, read_text
 
 ACCURACY = "validation_accuracy"
+ENVIRONMENT = "environment"  # in `config.json`: where the run was begun, and its data
 DATA = {  # from `Dataset.identity`, in `config.json` beside the environment
     "images": "the numbers of images",
     "class_names": "the class names",
@@ -57,7 +58,7 @@ def read_environment(config_file: Path) -> dict[str, Any]:
     Raises:
         UserError: if the file is damaged.
     """
-    environment: Any = read_json(config_file, dict).get("environment", {})
+    environment: Any = read_json(config_file, dict).get(ENVIRONMENT, {})
     if not isinstance(environment, dict):
         raise UserError(f"{config_file} is damaged: its environment is no object")
     return environment

@@ -39,8 +39,6 @@ NOT_HYPER_PARAMETERS = frozenset(
     {"data_dir", "mirror", "runs_dir", "name", "resume", "profile", "test"}
     | {"seeds", "coordinator", "num_processes", "process_id"}
 )
-
-
 MUON_FIELDS = ("muon_learning_rate", "muon_momentum")  # without effect under SGD
 RecipeName = Literal["article", "paper", "fast"]
 
@@ -168,6 +166,11 @@ class Config:
         """The run's folder."""
         return self.runs_dir.expanduser() / self.run_name
 
+    @property
+    def scored_split(self) -> Literal["test", "validation"]:
+        """The images that the result is about."""
+        return "test" if self.test else "validation"
+
     def each_seed(self) -> Iterator["Config"]:
         """The runs that `seeds` stands for; of one seed, the run itself."""
         if self.seeds == 1:
@@ -183,8 +186,8 @@ class Config:
 
     def hyper_parameters(self) -> dict[str, Any]:
         """The fields that the result depends on, as JSON's types."""
-        fields = self.to_json() | {"warmup_steps": self.warmup}
-        return {k: v for k, v in fields.items() if k not in NOT_HYPER_PARAMETERS}
+        values = self.to_json() | {"warmup_steps": self.warmup}
+        return {k: v for k, v in values.items() if k not in NOT_HYPER_PARAMETERS}
 
 
 @cache

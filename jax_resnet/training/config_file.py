@@ -8,9 +8,8 @@ from typing import Any
 
 from jax_resnet.errors import UserError
 from jax_resnet.files import read_text
+from jax_resnet.run.records import ENVIRONMENT
 from jax_resnet.training.config import Config, fields, readable_errors
-
-ENVIRONMENT = "environment"  # a run's config.json says under this key where it was made
 
 
 def read_config(path: str | os.PathLike[str]) -> dict[str, Any]:

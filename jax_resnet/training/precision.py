@@ -1,11 +1,11 @@
 """The precision of the computation."""
 
-import sys
 from typing import Annotated, Any, Literal, assert_never
 
 import jax.numpy as jnp
 from typing_extensions import Doc
 
+from jax_resnet.errors import say
 from jax_resnet.run.distributed import is_first
 
 Precision = Annotated[
@@ -49,5 +49,5 @@ def dtype_on(platform: str, precision: Precision) -> Any:
     if platform != "cpu" or dtype == jnp.float32:
         return dtype
     if is_first():
-        print(f"{precision} is computed in float32 on CPU", file=sys.stderr)
+        say(f"{precision} is computed in float32 on CPU")
     return jnp.float32

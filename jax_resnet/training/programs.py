@@ -116,12 +116,13 @@ def make_programs(
             (state, totals),
         )
 
+    def least(a: Any, b: Any) -> Any:
+        return min(a, b) if isinstance(a, int) else jnp.minimum(a, b)
+
     def epoch_end(step: Any) -> Any:
-        least = min if isinstance(step, int) else jnp.minimum
         return least(batches.epoch_end(step, count, size), config.steps)
 
     def steps_until(step: Any) -> Any:
-        least = min if isinstance(step, int) else jnp.minimum
         return step + 1 if single_steps else least(epoch_end(step), step + MAX_STEPS)
 
     draw_epoch = partial(batches.draw_epoch, config.seed, count=count, batch_size=size)

@@ -98,9 +98,8 @@ def check_suits(config: Config, dataset: Dataset) -> None:
             f"`batch_size` {config.batch_size} is larger than the data set, "
             f"expected at most {counts['train']}, the number of training images"
         )
-    split = "test" if config.test else "validation"
-    if not counts[split]:
-        raise UserError(f"the data set has no {split} images, expected at least one")
+    if not counts[config.scored_split]:
+        raise UserError(f"the data set has no {config.scored_split} images, expected at least one")
     if config.flip != "none" and not dataset.flippable:
         raise UserError(
             f"`flip` is {config.flip!r}, expected 'none': a mirrored image of {dataset.name} "
@@ -123,8 +122,7 @@ def finish(
     assert images is not None
 
     def scores(classifier: Classifier, step: int) -> dict[str, Any]:
-        split = "test" if config.test else "validation"
-        return {"step": step, "split": split} | evaluate(classifier, images)
+        return {"step": step, "split": config.scored_split} | evaluate(classifier, images)
 
     run.draw_curves(config.run_name)
     classifier = classify(tree["state"])

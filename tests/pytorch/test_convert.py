@@ -3,13 +3,12 @@
 import json
 import os
 import pickle
-import runpy
 import sys
 from collections import OrderedDict
 
 import numpy as np
 import pytest
-from support import SCRIPTS, SHARED
+from support import SHARED
 from test_torch_weights import random_variables, state_of
 
 from jax_resnet import Classifier, ResNet, UserError
@@ -19,22 +18,6 @@ from jax_resnet.pytorch.names import FAMILIES
 
 CHECKPOINT = SHARED / "reference" / "akamaster_resnet20.th"
 DATA = SHARED / "tensorflow_datasets"
-
-
-@pytest.fixture
-def call(monkeypatch, capsys):
-    """Runs a script as a command; its exit code, stdout and stderr."""
-
-    def run(script, *arguments):
-        monkeypatch.setattr(sys, "argv", [script, *map(str, arguments)])
-        code = 0
-        try:
-            runpy.run_path(str(SCRIPTS / script), run_name="__main__")
-        except SystemExit as stop:
-            code = stop.code or 0
-        return code, *capsys.readouterr()
-
-    return run
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from support import SHARED, assert_same_run, call, command, records, train
+from support import SHARED, assert_same_run, call, command, records, sigterm_at, train
 
 from jax_resnet.data.dataset import Split
 from jax_resnet.errors import UserError
@@ -23,7 +23,6 @@ from jax_resnet.run.distributed import name_runtime_errors
 from jax_resnet.run.profiling import Profile
 from jax_resnet.run.progress import unused_accelerators
 from jax_resnet.run.signals import Interrupted
-from jax_resnet.training import loop
 from jax_resnet.training import train as training
 from jax_resnet.training.config import Config, load_dataset
 from jax_resnet.training.seeds import finished
@@ -116,17 +115,8 @@ def short(tmp_path_factory):
 @pytest.mark.parametrize("at", [5, 9, 12])
 def test_a_signal_in_an_epoch_or_at_its_end_costs_no_line(short, tmp_path, monkeypatch, at):
     config = dataclasses.replace(short, runs_dir=tmp_path, name="stopped")
-    update = loop.Progress.update
-
-    def update_then_stop(self, step, totals):
-        update(self, step, totals)
-        if step == at:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(loop.Progress, "update", update_then_stop)
-        with pytest.raises(Interrupted):
-            train(config)
+    with sigterm_at(at, monkeypatch), pytest.raises(Interrupted):
+        train(config)
     train(dataclasses.replace(config, resume=True))
     assert_same_run(tmp_path / "stopped", short.runs_dir / "whole")
 

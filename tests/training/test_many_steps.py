@@ -1,16 +1,14 @@
 """The accelerators' loop, many steps in a dispatch, as `train` runs it: here on CPU devices."""
 
 import dataclasses
-import os
-import signal
 from functools import partial
 
 import jax
 import pytest
-from support import assert_same_run, records, train
+from support import assert_same_run, records, sigterm_at, train
 
 from jax_resnet.run.signals import Interrupted
-from jax_resnet.training import loop, programs
+from jax_resnet.training import programs
 from jax_resnet.training import train as training
 from jax_resnet.training.config import Config
 
@@ -52,18 +50,8 @@ def test_a_signal_costs_no_step_and_resuming_gives_the_same_bits(
     config, whole, tmp_path, monkeypatch, at
 ):
     stopped = dataclasses.replace(config, runs_dir=tmp_path, resume=True)
-    update, seen = loop.Progress.update, []
-
-    def update_then_stop(self, step, totals):
-        update(self, step, totals)
-        seen.append(step)
-        if step == at:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(loop.Progress, "update", update_then_stop)
-        with pytest.raises(Interrupted):
-            train(stopped)
+    with sigterm_at(at, monkeypatch) as seen, pytest.raises(Interrupted):
+        train(stopped)
     assert seen[-1] == at, f"dispatches ended at {seen}"
     train(stopped)
     assert_same_run(tmp_path / "whole", whole)

@@ -9,11 +9,11 @@ import subprocess
 
 import jax
 import pytest
-from support import assert_same_run, command, train
+from support import assert_same_run, command, sigterm_at, train
 
 from jax_resnet.errors import UserError
 from jax_resnet.run.signals import Interrupted
-from jax_resnet.training import loop, seeds
+from jax_resnet.training import seeds
 from jax_resnet.training.config import Config
 from jax_resnet.training.seeds import train_seeds
 
@@ -71,18 +71,8 @@ def test_seeds_that_exist_are_not_overwritten_and_finished_ones_not_run_again(th
 def test_a_signal_stops_all_seeds_and_they_go_on(three, tmp_path, monkeypatch):
     whole, result = three
     config = dataclasses.replace(whole, runs_dir=tmp_path, resume=True)
-    update = loop.Progress.update
-    once = iter([signal.SIGTERM])  # a second one would end the process at once
-
-    def update_then_stop(self, step, totals):
-        update(self, step, totals)
-        if step == 5 and (number := next(once, None)):
-            os.kill(os.getpid(), number)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(loop.Progress, "update", update_then_stop)
-        with pytest.raises(Interrupted) as stop:
-            train_seeds(config)
+    with sigterm_at(5, monkeypatch), pytest.raises(Interrupted) as stop:
+        train_seeds(config)
     assert stop.value.exit_code == 128 + signal.SIGTERM
     assert train_seeds(config) == result
     for name in result["runs"]:

@@ -49,4 +49,5 @@ def canonical_order(split: Split) -> tuple[Split, str]:
     """
     hashes = split.hashes()
     permutation = sorted(range(len(hashes)), key=hashes.__getitem__)
-    return Split(split.images[permutation], split.labels[permutation]), fingerprint(sorted(hashes))
+    ordered = Split(split.images[permutation], split.labels[permutation])
+    return ordered, fingerprint([hashes[i] for i in permutation])
