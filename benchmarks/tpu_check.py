@@ -17,22 +17,18 @@ from typing import Any
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["TPU_SKIP_MDS_QUERY"] = "1"  # there is no metadata server
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.experimental import topologies
 from jax.sharding import AxisType, Mesh
 
-from jax_resnet import ResNet
-from jax_resnet.training import TrainState
+from shapes import IMAGES, arguments
+
 from jax_resnet.training.config import Config
-from jax_resnet.training.precision import Precision, compute_dtype
-from jax_resnet.training.programs import make_programs, replicated
-from jax_resnet.training.recipes import make_optimizer
+from jax_resnet.training.precision import Precision
+from jax_resnet.training.programs import make_programs
 
 PRECISIONS: tuple[Precision, ...] = ("default", "bf16")
 KINDS = ("v5e:2x2", "v6e:2x2", "v4:2x2x1")
-IMAGES = 45_000
 DATA_SET = f"u8[{IMAGES},32,32,3]"
 HOST_TRAFFIC = r" (?:infeed|outfeed|send|recv)\(|custom_call_target=\"[^\"]*callback[^\"]*\""
 
@@ -66,32 +62,15 @@ def check(kind: str, devices: Sequence[Any], precision: Precision) -> None:
 
 def compile_steps(mesh: Mesh, config: Config) -> Any:
     """The many steps of one dispatch of `train.py`, compiled for a mesh; no array is put on it."""
-    dtype = compute_dtype(config.precision)
-    model, tx = ResNet(config.depth, 10, config.shortcut, dtype), make_optimizer(config)
-    programs = make_programs(config, IMAGES, mesh, single_steps=False)
-    data = (
-        jax.ShapeDtypeStruct((IMAGES, 32, 32, 3), jnp.uint8),
-        jax.ShapeDtypeStruct((IMAGES,), jnp.int32),
-        *[jax.ShapeDtypeStruct((3,), jnp.float32)] * 2,
-    )
-    arguments = (
-        jax.eval_shape(lambda key: TrainState.init(key, model, tx, (32, 32, 3)), jax.random.key(0)),
-        jax.eval_shape(programs.zeros),
-        data,
-        jax.eval_shape(programs.draw_epoch, jax.ShapeDtypeStruct((), jnp.int32)),
-    )
-    everywhere = replicated(mesh)
-    arguments = jax.tree.map(
-        lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=everywhere), arguments
-    )
+    programs = make_programs(config, IMAGES, mesh, dispatch="loop")
     advance: Any = programs.advance  # a jitted function, which its type does not say
-    return advance.lower(*arguments).compile()
+    return advance.lower(*arguments(config, programs)).compile()
 
 
 def check_loop(text: str) -> None:
     """Asserts that the steps are one loop on the device, which exchanges nothing with the host and
     makes no copy of the data set."""
-    assert re.search(r"op_name=\"jit\(many_steps\)/while\"", text), "the program has no loop"
+    assert re.search(r"op_name=\"jit\(steps\)/while\"", text), "the program has no loop"
     traffic = re.findall(HOST_TRAFFIC, text)
     assert not traffic, f"the program exchanges data with the host: {traffic}"
     inside, entry = text.split("\nENTRY ")

@@ -23,6 +23,7 @@ from typing_extensions import Doc
 
 from jax_resnet.errors import UserError
 from jax_resnet.initializers import HeNormal
+from jax_resnet.norm import BatchNorm
 from jax_resnet.ops import fence, max_pool_2x2
 
 ShortcutName = Literal["zeropad", "conv1x1", "subsample"]
@@ -53,11 +54,10 @@ class Block(nn.Module):
     def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n h2 w2 c2"]:
         stride = (self.stride, self.stride)
         y = self.conv(self.channels, (3, 3), stride, name="conv1")(x)
-        y = nn.relu(self.norm(name="norm1")(y))
+        y = self.norm(name="norm1")(y)
         y = self.conv(self.channels, (3, 3), name="conv2")(y)
-        y = self.norm(name="norm2")(y)
         if self.shortcut is None:
-            return nn.relu(y)
+            return self.norm(name="norm2")(y)
         if self.stride > 1:
             unpadded, missing = [(0, 0)] * 3, self.channels - x.shape[-1]
             match self.shortcut:
@@ -65,13 +65,13 @@ class Block(nn.Module):
                     x = jnp.pad(max_pool_2x2(x), [*unpadded, (0, missing)])
                 case "conv1x1":
                     x = self.conv(self.channels, (1, 1), stride, padding=0, name="shortcut_conv")(x)
-                    x = self.norm(name="shortcut_norm")(x)
+                    x = self.norm(name="shortcut_norm")(x, relu=False)
                 case "subsample":
                     before, after = missing // 2, missing - missing // 2
                     x = jnp.pad(x[:, ::2, ::2], [*unpadded, (before, after)])
                 case _:
                     assert_never(self.shortcut)
-        return nn.relu(y + x)
+        return self.norm(name="norm2")(y, shortcut=x)
 
 
 class Stage(nn.Module):
@@ -149,13 +149,11 @@ class ResNet(nn.Module):
             conv_general_dilated=lambda *a, **k: fence(self.conv_general_dilated(*a, **k)),
             **dtypes,
         )
-        norm = partial(
-            nn.BatchNorm, use_running_average=not train, momentum=0.9, epsilon=1e-5, **dtypes
-        )
+        norm = partial(BatchNorm, use_running_average=not train, **dtypes)
         block = partial(Block, shortcut=self.shortcut, conv=conv, norm=norm)
 
         x = conv(STAGE_CHANNELS[0], (3, 3), name="stem_conv")(images)
-        x = nn.relu(norm(name="stem_norm")(x))
+        x = norm(name="stem_norm")(x)
         for i, channels in enumerate(STAGE_CHANNELS):
             stride = 1 if i == 0 else 2
             blocks = (self.depth - 2) // 6

@@ -8,6 +8,7 @@ import sys
 from contextlib import contextmanager
 from pathlib import Path
 
+import jax
 import numpy as np
 
 from jax_resnet import Classifier
@@ -19,6 +20,8 @@ ROOT = Path(__file__).parents[1]
 SCRIPTS = ROOT / "scripts"
 SHARED = ROOT.parent / "shared"  # CIFAR-10 and PyTorch recordings; tests skip where it is absent
 TIMING = {"images_per_second"}
+# Before JAX 0.8, `jax.experimental` had it.
+enable_x64 = (jax if hasattr(jax, "enable_x64") else jax.experimental).enable_x64
 
 
 def command(folder, *flags):

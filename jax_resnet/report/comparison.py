@@ -139,7 +139,7 @@ def table(groups: Sequence[Group]) -> str:
 def initial_gradient_norms(config: Config, dataset: Dataset) -> dict[str, float]:
     """L2 norm of the gradient of each part of the net on the run's first batch, before a step."""
     mesh = make_mesh()
-    programs = make_programs(config, len(dataset.train), mesh, single_steps=True)
+    programs = make_programs(config, len(dataset.train), mesh, dispatch="step")
     state = init_state(config, dataset.num_classes, dataset.image_shape, mesh)
     data = device_data(dataset.train, config.normalization, mesh)
     epoch = programs.draw_epoch(jnp.asarray(state.step))

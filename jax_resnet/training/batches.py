@@ -36,7 +36,7 @@ class Streams(NamedTuple):
     flips: Key[Array, ""]
 
 
-def streams(seed: int) -> Streams:
+def streams(seed: Any) -> Streams:
     """The streams of a run, the same whatever JAX's default generator is."""
     key = jax.random.key(seed, impl="threefry2x32")
     return Streams(*(jax.random.fold_in(key, i) for i in range(len(Streams._fields))))
@@ -47,6 +47,8 @@ class Epoch(NamedTuple):
 
     permutations: Int[Array, " n"]  # the stream's next 2 * count indices
     parity: Bool[Array, " count"]  # which images `flip="alternating"` mirrors in this epoch
+    crops: Key[Array, ""]
+    flips: Key[Array, ""]
 
 
 def epoch_of(step: Any, count: int, batch_size: int) -> Any:
@@ -60,8 +62,8 @@ def epoch_end(step: Any, count: int, batch_size: int) -> Any:
     return step + (left + batch_size - 1) // batch_size  # no product beyond those of `step`
 
 
-def draw_epoch(seed: int, step: Int[Array, ""], count: int, batch_size: int) -> Epoch:
-    """The epoch in which batch `step` begins."""
+def draw_epoch(seed: Any, step: Int[Array, ""], count: int, batch_size: int) -> Epoch:
+    """The epoch in which batch `step` begins; `seed` is an int, or a scalar inside `jit`."""
     keys = streams(seed)
     epoch = epoch_of(step, count, batch_size)
     permutations = [
@@ -69,7 +71,7 @@ def draw_epoch(seed: int, step: Int[Array, ""], count: int, batch_size: int) -> 
         for i in range(2)
     ]
     parity = jax.random.bernoulli(keys.parity, 0.5, (count,)) ^ (epoch % 2 == 1)
-    return Epoch(jnp.concatenate(permutations), parity)
+    return Epoch(jnp.concatenate(permutations), parity, keys.crops, keys.flips)
 
 
 def draw_batch(

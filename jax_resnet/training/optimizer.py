@@ -62,9 +62,11 @@ def muon(
         rest: optimizer of all other parameters.
     """
     kernels = optax.chain(
-        scale_by_muon(
-            beta=momentum,
-            weight_dimension_numbers=lambda grads: jax.tree.map(lambda _: HWIO, grads),
+        stacked(
+            scale_by_muon(
+                beta=momentum,
+                weight_dimension_numbers=lambda grads: jax.tree.map(lambda _: NHWIO, grads),
+            )
         ),
         optax.scale_by_learning_rate(schedule),
         fix_norms(),
@@ -72,7 +74,25 @@ def muon(
     return optax.partition({"muon": kernels, "sgd": rest}, _muon_or_sgd)
 
 
-HWIO = MuonDimensionNumbers((0, 1, 2), 3)
+NHWIO = MuonDimensionNumbers((1, 2, 3), 4)  # of stacked kernels, each a matrix of its own
+
+
+def stacked(transformation: optax.GradientTransformation) -> optax.GradientTransformation:
+    """The transformation of arrays that are stacked, those of one shape along a new first axis: its
+    products are then fewer and larger."""
+
+    def stack(tree: Any) -> dict[str, jax.Array]:
+        groups: dict[str, list[jax.Array]] = {}
+        for leaf in jax.tree.leaves(tree):
+            groups.setdefault("x".join(map(str, leaf.shape)), []).append(leaf)
+        return {shape: jnp.stack(leaves) for shape, leaves in groups.items()}
+
+    def update(updates: Any, state: Any, params: Any = None) -> Any:
+        stacks, state = transformation.update(stack(updates), state, stack(params))
+        layers = {shape: iter(array) for shape, array in stacks.items()}
+        return jax.tree.map(lambda x: next(layers["x".join(map(str, x.shape))]), updates), state
+
+    return optax.GradientTransformation(lambda params: transformation.init(stack(params)), update)
 
 
 def fix_norms() -> optax.GradientTransformation:

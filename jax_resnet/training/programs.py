@@ -18,6 +18,7 @@ from jax_resnet.errors import UserError
 from jax_resnet.model import PARTS, ResNet
 from jax_resnet.training import batches
 from jax_resnet.training.config import Config
+from jax_resnet.training.dispatch import Dispatch, dispatch_on, jit_steps
 from jax_resnet.training.precision import dtype_on, matmul_precision
 from jax_resnet.training.recipes import make_optimizer
 from jax_resnet.training.step import Metrics, TrainState, train_step
@@ -84,7 +85,7 @@ def init_state(
 
 
 def make_programs(
-    config: Config, count: int, mesh: Mesh, single_steps: bool | None = None
+    config: Config, count: int, mesh: Mesh, dispatch: Dispatch | None = None
 ) -> Programs:
     """The programs for `count` training images.
 
@@ -92,8 +93,8 @@ def make_programs(
         config: hyper-parameters.
         count: number of training images.
         mesh: from `make_mesh`.
-        single_steps: one step in a dispatch, or many; by default one on CPU, where XLA runs a
-            convolution inside a loop several times slower. The results are the same.
+        dispatch: see `Dispatch`; by default what is fast on the mesh's devices. The results are the
+            same up to rounding.
 
     Raises:
         UserError: if the devices don't divide the batch.
@@ -103,18 +104,8 @@ def make_programs(
             f"`batch_size` {config.batch_size} can't be split over {mesh.size} devices, "
             f"expected a multiple of {mesh.size}"
         )
-    if single_steps is None:
-        single_steps = jax.default_backend() == "cpu"
+    dispatch = dispatch or dispatch_on(mesh.devices.flat[0].platform)
     everywhere, size = replicated(mesh), config.batch_size
-    one_step = make_step(config, mesh)
-
-    def many_steps(state: TrainState, totals: Metrics, data: Any, epoch: batches.Epoch) -> Any:
-        stop = steps_until(state.step)
-        return jax.lax.while_loop(
-            lambda carry: carry[0].step < stop,
-            lambda carry: one_step(*carry, data, epoch),
-            (state, totals),
-        )
 
     def least(a: Any, b: Any) -> Any:
         return min(a, b) if isinstance(a, int) else jnp.minimum(a, b)
@@ -123,14 +114,15 @@ def make_programs(
         return least(batches.epoch_end(step, count, size), config.steps)
 
     def steps_until(step: Any) -> Any:
-        return step + 1 if single_steps else least(epoch_end(step), step + MAX_STEPS)
+        return step + 1 if dispatch == "step" else least(epoch_end(step), step + MAX_STEPS)
 
-    draw_epoch = partial(batches.draw_epoch, config.seed, count=count, batch_size=size)
-    advance = one_step if single_steps else many_steps
+    draw_epoch = jax.jit(
+        partial(batches.draw_epoch, count=count, batch_size=size), out_shardings=everywhere
+    )
     return Programs(
         mesh=mesh,
-        draw_epoch=jax.jit(draw_epoch, out_shardings=everywhere),
-        advance=jax.jit(advance, donate_argnums=0, out_shardings=everywhere),
+        draw_epoch=partial(draw_epoch, np.uint32(config.seed)),
+        advance=jit_steps(make_step(config, mesh), steps_until, dispatch, everywhere),
         steps_until=steps_until,
         epoch_end=epoch_end,
         zeros=jax.jit(_zeros, out_shardings=everywhere),
@@ -139,7 +131,7 @@ def make_programs(
 
 def make_step(config: Config, mesh: Mesh) -> Any:
     """`Programs.advance` of one step, not yet jitted."""
-    keys, split = batches.streams(config.seed), NamedSharding(mesh, PartitionSpec("data"))
+    split = NamedSharding(mesh, PartitionSpec("data"))
 
     def one_step(state: TrainState, totals: Metrics, data: Any, epoch: batches.Epoch) -> Any:
         images, labels, mean, std = data
@@ -149,8 +141,8 @@ def make_step(config: Config, mesh: Mesh) -> Any:
         x = batches.augment(
             images[indices],
             parity,
-            jax.random.fold_in(keys.crops, step),
-            jax.random.fold_in(keys.flips, step),
+            jax.random.fold_in(epoch.crops, step),
+            jax.random.fold_in(epoch.flips, step),
             mean,
             std,
             pad=round(config.pad * min(images.shape[1:3]) / 32),

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 from flax.training import train_state
+from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from jax_resnet.model import ResNet
@@ -73,7 +74,9 @@ def train_step(
     metrics = {
         "loss": loss,
         "accuracy": (logits.argmax(axis=-1) == labels).mean(),
-        "gradient_norms": {part: optax.tree.norm(grad) for part, grad in grads.items()},
+        "gradient_norms": {
+            part: jnp.linalg.norm(ravel_pytree(grad)[0]) for part, grad in grads.items()
+        },
     }
     return state.apply_gradients(grads=grads, batch_stats=batch_stats), metrics
 

@@ -1,7 +1,5 @@
 """The fast convolution against `jax.lax`'s: value and both gradients, wherever it may be used."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 
 import flax.linen as nn
@@ -11,6 +9,7 @@ import numpy as np
 import pytest
 from jax import Array, lax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from support import enable_x64
 
 from jax_resnet.cpu import conv
 from jax_resnet.cpu.conv import conv_general_dilated
@@ -93,18 +92,8 @@ def test_bfloat16_accumulates_in_float32() -> None:
     assert error < 1e-2, f"relative error {error:.1e}"
 
 
-@contextmanager
-def x64() -> Iterator[None]:
-    """Float64 for a while, as jax 0.7 and its successors both have it."""
-    jax.config.update("jax_enable_x64", True)
-    try:
-        yield
-    finally:
-        jax.config.update("jax_enable_x64", False)
-
-
 def test_float64() -> None:
-    with x64():
+    with enable_x64(True):
         x, k = draw((5, 8, 8, 4), (3, 3, 4, 6), dtype=jnp.float64)
         compare(x, k, (2, 2), SAME, dimension_numbers=NHWC, tolerance=1e-13)
 

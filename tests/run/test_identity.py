@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import pytest
 from PIL import Image
-from support import records, train
+from support import enable_x64, records, train
 
 from jax_resnet import Classifier
 from jax_resnet.data.dataset import Dataset, Split
@@ -303,7 +303,6 @@ def test_starts_that_are_damaged_are_named(config, dataset):
 
 def test_settings_of_jax_do_not_change_a_run(finished, dataset, tmp_path):
     config = dataclasses.replace(finished, runs_dir=tmp_path)
-    enable_x64 = jax.enable_x64 if hasattr(jax, "enable_x64") else jax.experimental.enable_x64
     with ExitStack() as others:
         for setting in (
             enable_x64(True),

@@ -13,16 +13,21 @@ from jax_resnet.training import train as training
 from jax_resnet.training.config import Config
 
 
+@pytest.fixture(scope="module", params=["loop", "graph"])
+def dispatch(request):
+    return request.param
+
+
 @pytest.fixture(autouse=True)
-def many_steps(monkeypatch):
+def many_steps(monkeypatch, dispatch):
     """Dispatches of up to four steps."""
     monkeypatch.setattr(programs, "MAX_STEPS", 4)
-    many = partial(programs.make_programs, single_steps=False)
+    many = partial(programs.make_programs, dispatch=dispatch)
     monkeypatch.setattr(training, "make_programs", many)
 
 
 @pytest.fixture(scope="module")
-def config(tmp_path_factory):
+def config(tmp_path_factory, dispatch):
     """Three epochs of nine steps of 128 images, cut short: 20 steps."""
     return Config(
         dataset="digits", depth=8, steps=20, learning_rate=0.002,

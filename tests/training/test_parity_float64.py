@@ -19,6 +19,7 @@ from parity.cases import (
     draw_tensor,
     summarize,
 )
+from support import enable_x64
 
 from jax_resnet import ResNet
 from jax_resnet.cpu.conv import conv_general_dilated
@@ -33,8 +34,7 @@ MOMENTUM = 0.9  # of BatchNorm's running statistics
 
 @pytest.fixture(autouse=True)
 def float64():
-    here = jax if hasattr(jax, "enable_x64") else jax.experimental  # before JAX 0.8
-    with here.enable_x64(True):
+    with enable_x64(True):
         yield
 
 

@@ -88,9 +88,9 @@ def test_label_smoothing_is_spread_over_all_classes():
     assert smoothed == pytest.approx(0.7 * plain[0] + 0.1 * sum(plain), rel=1e-6)
 
 
-def run(config, count, single_steps):
+def run(config, count, dispatch):
     """Every step of a run; the final state and the totals of the last epoch."""
-    programs = make_programs(config, count, make_mesh(), single_steps)
+    programs = make_programs(config, count, make_mesh(), dispatch)
     images, labels = DIGITS.train.images[:count], DIGITS.train.labels[:count]
     state = jax.device_put(fresh(config), jax.sharding.NamedSharding(make_mesh(), jax.P()))
     data = jax.device_put(
@@ -107,21 +107,24 @@ def run(config, count, single_steps):
     return programs, state, totals
 
 
-def test_many_steps_in_a_dispatch_give_the_same_as_single_ones():
+@pytest.mark.parametrize("dispatch", ["loop", "graph"])
+def test_many_steps_in_a_dispatch_give_the_same_as_single_ones(dispatch):
     # A low rate: a high one would amplify the float32 rounding that differs inside a loop.
     config = Config(dataset="digits", depth=8, steps=8, batch_size=16, learning_rate=1e-3)
-    _, one, totals_one = run(config, 50, True)
-    _, many, totals_many = run(config, 50, False)
+    _, one, totals_one = run(config, 50, "step")
+    _, many, totals_many = run(config, 50, dispatch)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), one.params, many.params)
     np.testing.assert_allclose(totals_one["loss"], totals_many["loss"], rtol=1e-4)
     assert int(totals_one["steps"]) == int(totals_many["steps"])
 
 
-def test_a_run_compiles_each_program_once_and_copies_nothing_to_the_device():
+def test_a_run_compiles_each_program_once_and_copies_nothing_to_the_device(caplog):
     config = Config(dataset="digits", depth=8, steps=8, batch_size=16)
-    programs, *_ = run(config, 50, True)
-    assert programs.advance._cache_size() == 1
-    assert programs.draw_epoch._cache_size() == 1
+    with jax.log_compiles():
+        run(config, 50, "step")
+    lines = [line for line in caplog.messages if line.startswith("Finished XLA compilation")]
+    for program in ("jit(one_step)", "jit(draw_epoch)"):
+        assert sum(program in line for line in lines) == 1, f"compiled {program}: {lines}"
 
 
 def test_every_image_is_counted_once_at_any_batch_size():

@@ -1,0 +1,116 @@
+"""BatchNorm, and what follows it in a residual net: the shortcut's addition and ReLU."""
+
+from functools import partial
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+MOMENTUM, EPSILON = 0.9, 1e-5
+
+
+class BatchNorm(nn.Module):
+    """Batch normalisation (Ioffe and Szegedy, 2015), the shortcut added, and ReLU.
+
+    The variables are those of `flax.linen.BatchNorm` with a momentum of 0.9 and an epsilon of 1e-5.
+    The gradient is written out, with both of its sums in one pass over the batch; it has no
+    forward-mode derivative.
+
+    Attributes:
+        use_running_average: normalise by the running statistics, not by those of the batch.
+        dtype: of the result; statistics and sums use at least float32.
+        param_dtype: of scale and bias.
+    """
+
+    use_running_average: bool
+    dtype: Any = jnp.float32
+    param_dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "n h w c"], shortcut: Array | None = None, relu: bool = True
+    ) -> Float[Array, "n h w c"]:
+        channels = (x.shape[-1],)
+        wide = jnp.promote_types(self.param_dtype, jnp.float32)
+        running_mean = self.variable("batch_stats", "mean", jnp.zeros, channels, wide)
+        running_var = self.variable("batch_stats", "var", jnp.ones, channels, wide)
+        scale = self.param("scale", nn.initializers.ones, channels, self.param_dtype)
+        bias = self.param("bias", nn.initializers.zeros, channels, self.param_dtype)
+        if self.use_running_average:
+            y = _normalize(x, running_mean.value, running_var.value, scale, bias)
+            return _finish(y, shortcut, relu).astype(self.dtype)
+        x = x.astype(self.dtype)
+        y, mean, var = normalize_batch(x, scale, bias, shortcut, relu)
+        if not self.is_initializing():
+            running_mean.value = MOMENTUM * running_mean.value + (1 - MOMENTUM) * mean
+            running_var.value = MOMENTUM * running_var.value + (1 - MOMENTUM) * var
+        return y
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(4,))
+def normalize_batch(
+    x: Array, scale: Array, bias: Array, shortcut: Array | None, relu: bool
+) -> tuple[Array, Array, Array]:
+    """The batch normalised by its own statistics, plus `shortcut`, then ReLU; mean and variance."""
+    return _forward(x, scale, bias, shortcut, relu)[0]
+
+
+def _forward(x: Array, scale: Array, bias: Array, shortcut: Array | None, relu: bool) -> Any:
+    wide, count = _wide(x), x.size // x.shape[-1]
+    total, squares = _channel_sums(wide, wide * wide)
+    mean = total / count
+    var = jnp.maximum(squares / count - mean * mean, 0)
+    y = _finish(_normalize(x, mean, var, scale, bias), shortcut, relu).astype(x.dtype)
+    return (y, mean, var), (x, y if relu else None, mean, var, scale, shortcut is not None)
+
+
+def _backward(relu: bool, saved: Any, gradients: Any) -> Any:
+    x, y, mean, var, scale, has_shortcut = saved
+    dy, dmean, dvar = gradients
+    if relu:
+        dy = jnp.where(y > 0, dy, 0)
+    count, inverse = x.size // x.shape[-1], jax.lax.rsqrt(var + EPSILON)
+    centered, g = _wide(x) - _channelwise(mean), _wide(dy)
+    dbias, product = _channel_sums(g, g * centered)
+    slope = scale * inverse
+    of_centered = (2 * dvar - slope * inverse * inverse * product) / count
+    constant = (dmean - slope * dbias) / count
+    dx = _channelwise(slope) * g + _channelwise(of_centered) * centered + _channelwise(constant)
+    return dx.astype(x.dtype), inverse * product, dbias, dy if has_shortcut else None
+
+
+normalize_batch.defvjp(_forward, _backward)
+
+
+def _normalize(x: Array, mean: Array, var: Array, scale: Array, bias: Array) -> Array:
+    slope = jax.lax.rsqrt(var + EPSILON) * scale
+    return (_wide(x) - _channelwise(mean)) * _channelwise(slope) + _channelwise(bias)
+
+
+def _finish(y: Array, shortcut: Array | None, relu: bool) -> Array:
+    y = y if shortcut is None else y + shortcut
+    return jnp.maximum(y, 0) if relu else y
+
+
+def _channelwise(values: Array) -> Array:
+    """A value a channel, in the rank of a batch."""
+    return values[None, None, None]
+
+
+def _wide(x: Array) -> Array:
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
+def _channel_sums(a: Array, b: Array) -> tuple[Array, Array]:
+    """Sums over all axes but the last. One reduction of both is faster on GPUs, slower on CPUs."""
+    axes, zero = tuple(range(a.ndim - 1)), jnp.zeros((), a.dtype)
+
+    def together(a: Array, b: Array) -> tuple[Array, Array]:
+        return jax.lax.reduce((a, b), (zero, zero), lambda x, y: (x[0] + y[0], x[1] + y[1]), axes)
+
+    def each(a: Array, b: Array) -> tuple[Array, Array]:
+        return a.sum(axes), b.sum(axes)
+
+    return jax.lax.platform_dependent(a, b, cuda=together, default=each)

@@ -1,0 +1,128 @@
+"""How training steps reach the device: one at a time, or many in a loop that runs there."""
+
+import itertools
+import os
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, assert_never
+
+import jax
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+from typing_extensions import Doc
+
+Dispatch = Annotated[
+    Literal["step", "loop", "graph"],
+    Doc(
+        "One step (step: XLA for CPUs runs a convolution inside a loop several times slower); many "
+        "in a loop (loop); or a loop that keeps all float32 arrays in one vector and becomes one "
+        "CUDA graph (graph: the step of a small net is a few hundred kernels of microseconds)."
+    ),
+]
+Step = Callable[..., Any]  # `(state, totals, *others)` to the next state and totals
+# XLA's own list, and the last two, without which a graph ends at every convolution.
+GRAPH = {
+    "xla_gpu_enable_command_buffer": "FUSION,CUBLAS,CUBLASLT,CUSTOM_CALL,CUDNN,"
+    "DYNAMIC_SLICE_FUSION,CONVOLUTION,WHILE"
+}
+
+
+def dispatch_on(platform: str) -> Dispatch:
+    """What is fast on a platform."""
+    match platform:
+        case "cpu":
+            return "step"
+        case "gpu" | "cuda":
+            return "graph"
+        case _:
+            return "loop"
+
+
+def jit_steps(
+    step: Step, steps_until: Callable[[Any], Any], dispatch: Dispatch, sharding: Any
+) -> Step:
+    """The steps of one dispatch, jitted; they donate the state.
+
+    Args:
+        step: one step.
+        steps_until: the step that a dispatch reaches from a step.
+        dispatch: see `Dispatch`.
+        sharding: of all results.
+    """
+    options: dict[str, Any] = {"donate_argnums": 0, "out_shardings": sharding}
+    match dispatch:
+        case "step":
+            return jax.jit(step, **options)
+        case "loop":
+            return jax.jit(loop(step, steps_until), **options)
+        case "graph":
+            return jit_graph(packed_loop(step, steps_until), **options)
+        case _:
+            assert_never(dispatch)
+
+
+def loop(step: Step, steps_until: Callable[[Any], Any]) -> Step:
+    """Steps in a loop on the device."""
+
+    def steps(state: Any, totals: Any, *others: Any) -> Any:
+        stop = steps_until(state.step)
+        return jax.lax.while_loop(
+            lambda carry: carry[0].step < stop,
+            lambda carry: step(*carry, *others),
+            (state, totals),
+        )
+
+    return steps
+
+
+def packed_loop(step: Step, steps_until: Callable[[Any], Any]) -> Step:
+    """As `loop`, with the float32 arrays of state and totals in one vector."""
+
+    def steps(state: Any, totals: Any, *others: Any) -> Any:
+        stop = steps_until(state.step)
+        packed, unpack = pack((state, totals))
+        done = jax.lax.while_loop(
+            lambda carry: unpack(carry)[0].step < stop,
+            lambda carry: pack(step(*unpack(carry), *others))[0],
+            packed,
+        )
+        return unpack(done)
+
+    return steps
+
+
+def pack(tree: Any) -> tuple[tuple[jax.Array, list[Any]], Callable[[Any], Any]]:
+    """A tree's float32 arrays as one vector, beside its other leaves; and what undoes that.
+
+    An optimizer's update is then a few kernels, and not one or more for each parameter.
+    """
+    leaves, structure = jax.tree.flatten(tree)
+    is_float = [leaf.dtype == jnp.float32 for leaf in leaves]
+    vector, unravel = ravel_pytree([x for x, yes in zip(leaves, is_float, strict=True) if yes])
+
+    def unpack(packed: tuple[jax.Array, list[Any]]) -> Any:
+        floats, others = iter(unravel(packed[0])), iter(packed[1])
+        return jax.tree.unflatten(structure, [next(floats if f else others) for f in is_float])
+
+    return (vector, [x for x, yes in zip(leaves, is_float, strict=True) if not yes]), unpack
+
+
+def jit_graph(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
+    """`jax.jit`, with what the function does as one CUDA graph, from its second call on.
+
+    The first call launches each kernel, since cuDNN loads its kernels when they are first launched,
+    which it can't while they are recorded. `XLA_FLAGS` that name the same option take precedence.
+    """
+    launched = jax.jit(function, **options)
+    if next(iter(GRAPH)) in os.environ.get("XLA_FLAGS", "") or not knows(GRAPH):
+        return launched
+    graph, calls = jax.jit(function, compiler_options=GRAPH, **options), itertools.count()
+    return lambda *arguments: (graph if next(calls) else launched)(*arguments)
+
+
+def knows(options: dict[str, str]) -> bool:
+    """Whether the installed XLA has these options and values; older ones don't."""
+    try:
+        jax.jit(lambda: 0, compiler_options=options).lower().compile()
+    except jax.errors.JaxRuntimeError:
+        return False
+    return True
