@@ -15,10 +15,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-DUMP = tempfile.mkdtemp()
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["JAX_SKIP_CUDA_CONSTRAINTS_CHECK"] = "1"
-os.environ["XLA_FLAGS"] = f"--xla_dump_to={DUMP} --xla_dump_hlo_module_re=jit_steps"
+os.environ["XLA_FLAGS"] = f"--xla_dump_to={tempfile.mkdtemp()} --xla_dump_hlo_module_re=jit_steps"
 
 import jax
 import numpy as np
@@ -112,7 +111,8 @@ def kernels(text: str) -> Counter[str]:
 
 def check_graph() -> None:
     """Asserts that everything that the newest program launches is one command buffer."""
-    dumps = Path(DUMP).glob("*.thunk_sequence_after_thunk_passes.txt")
+    folder = re.findall(r"--xla_dump_to=(\S+)", os.environ["XLA_FLAGS"])[0]
+    dumps = Path(folder).glob("*.thunk_sequence_after_thunk_passes.txt")
     lines = max(dumps, key=os.path.getmtime).read_text().splitlines()
     outermost = [line for line in lines if re.match(r"\d+: ", line)]
     assert len(outermost) == 1, f"not one graph: {outermost}"

@@ -20,7 +20,6 @@ os.environ["TPU_SKIP_MDS_QUERY"] = "1"  # there is no metadata server
 import numpy as np
 from jax.experimental import topologies
 from jax.sharding import AxisType, Mesh
-
 from shapes import IMAGES, arguments
 
 from jax_resnet.training.config import Config
