@@ -167,11 +167,11 @@ def usual_flax(case: Case) -> Run:
     return jax_run(case, init)
 
 
-def pytorch(case: Case, compiled: bool = False) -> Run:
+def pytorch(case: Case, mode: str | None = None) -> Run:
     """The same net and step in PyTorch, channels_last, eager or compiled."""
     from torch_step import make_run
 
-    return make_run(case, compiled)
+    return make_run(case, mode)
 
 
 def matmul_peak(case: Case) -> Run:
@@ -199,7 +199,7 @@ IMPLEMENTATIONS: dict[str, Callable[[Case], Run]] = {
     "jax_resnet, train.py": whole_loop,
     "Flax, as usual": usual_flax,
     "PyTorch": pytorch,
-    "torch.compile": partial(pytorch, compiled=True),
+    "torch.compile": partial(pytorch, mode="default"),
     "matmul": matmul_peak,
 }
 

@@ -1,5 +1,6 @@
 """The net and the step of `benchmark.py` in PyTorch, channels_last."""
 
+from collections.abc import Callable
 from typing import Any, assert_never
 
 import torch
@@ -35,8 +36,9 @@ class Block(nn.Module):
         return functional.relu(y if self.is_plain else y + self.shortcut(x))
 
 
-def make_run(case: Case, compiled: bool) -> Run:
-    """Steps on one batch, eager or compiled."""
+def make_run(case: Case, mode: str | None = None) -> Run:
+    """Steps on one batch: eager (None), as one CUDA graph of the eager step ("graph"), or compiled,
+    loss and optimizer too, with a `mode` of `torch.compile`."""
     layers: list[Any] = [nn.Conv2d(3, 16, 3, 1, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU()]
     for before, channels in zip((16, *CHANNELS), CHANNELS, strict=False):
         layers.append(Block(before, channels, case))
@@ -45,24 +47,46 @@ def make_run(case: Case, compiled: bool) -> Run:
     fast = case.precision == "default"
     torch.set_float32_matmul_precision("high" if fast else "highest")
     torch.backends.cudnn.allow_tf32 = fast
+    torch.backends.cudnn.benchmark = True
     net: Any = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10))
     net = net.to(device, memory_format=torch.channels_last).train(case.mode == "train")
-    optimizer = torch.optim.SGD(net.parameters(), 0.1, momentum=0.9, weight_decay=1e-4)
-    net = torch.compile(net) if compiled else net
+    optimizer = torch.optim.SGD(net.parameters(), 0.1, momentum=0.9, weight_decay=1e-4, fused=True)
     images, labels = (torch.from_numpy(each).to(device) for each in batch(case))
     images = images.permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
-    cast = torch.autocast(device, torch.bfloat16, enabled=case.precision == "bf16")
+    labels = labels.long()
+
+    def step() -> None:
+        cast = torch.autocast(device, torch.bfloat16, enabled=case.precision == "bf16")
+        with cast, torch.set_grad_enabled(case.mode == "train"):
+            logits = net(images)
+        if case.mode == "train":
+            functional.cross_entropy(logits.float(), labels).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+
+    if mode == "graph":
+        step = graph(step)
+    elif mode is not None:
+        step = torch.compile(step, mode=mode)
 
     def run(steps: int) -> int:
         for _ in range(steps):
-            with cast, torch.set_grad_enabled(case.mode == "train"):
-                logits = net(images)
-            if case.mode == "train":
-                optimizer.zero_grad()
-                functional.cross_entropy(logits.float(), labels.long()).backward()
-                optimizer.step()
+            step()
         if device == "cuda":
             torch.cuda.synchronize()
         return steps
 
     return run
+
+
+def graph(step: Callable[[], None]) -> Callable[[], None]:
+    """What a step launches, recorded once and launched as a whole."""
+    stream, recorded = torch.cuda.Stream(), torch.cuda.CUDAGraph()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(3):  # cuDNN chooses its algorithms
+            step()
+    torch.cuda.current_stream().wait_stream(stream)
+    with torch.cuda.graph(recorded):
+        step()
+    return recorded.replay

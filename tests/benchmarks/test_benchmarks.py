@@ -13,6 +13,7 @@ FOLDER = ROOT / "benchmarks"
 sys.path.insert(0, str(FOLDER))  # they import one another as Python does for a script
 
 import benchmark  # noqa: E402
+import gpu  # noqa: E402
 import vmap_seeds  # noqa: E402
 from case import Case  # noqa: E402
 from steps import IMPLEMENTATIONS  # noqa: E402
@@ -117,3 +118,16 @@ def test_the_program_of_the_tpu_check_compiles_here():
         check=False,
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("changed", [{}, {"dispatch": "loop"}, {"recipe": "fast"}])
+def test_a_row_of_the_gpu_benchmark_is_measured(changed, tmp_path):
+    small = {"depth": 8, "batch_size": 4, "images": 50, "warm_up": 2, "steps": 4}
+    measured = gpu.measure(gpu.Row(**small, **changed), str(tmp_path))
+    assert measured["steps_per_second"] > 0, measured
+    assert 1 < measured["mean_loss"] < 5, measured
+
+
+def test_a_row_that_fails_says_why(tmp_path):
+    measured = gpu.measure(gpu.Row(recipe="slow"), str(tmp_path))
+    assert measured == {"error": "KeyError: 'slow'"}
