@@ -94,7 +94,7 @@ def measure(row: Row, cache: str) -> dict[str, Any]:
             )
             for seed in range(row.runs)
         ]  # fmt: skip
-        timer = threading.Timer(SECONDS, lambda: [process.kill() for process in processes])
+        timer = threading.Timer(SECONDS, end, [processes])
         timer.start()
         try:
             ready = [json.loads(readline(process)) for process in processes]
@@ -106,13 +106,18 @@ def measure(row: Row, cache: str) -> dict[str, Any]:
             return {"error": (errors.read().strip().splitlines() or [f"over {SECONDS} s"])[-1]}
         finally:
             timer.cancel()
-            for process in processes:
-                process.kill()
-                process.wait()
+            end(processes)
             if row.runs > 1:
                 subprocess.run(["nvidia-cuda-mps-control"], input="quit", text=True, check=True)
     rate = sum(each["steps"] / each["seconds"] for each in ends)
     return {"steps_per_second": round(rate, 1), **ready[0]}
+
+
+def end(processes: list[subprocess.Popen[str]]) -> None:
+    """Kills the processes."""
+    for process in processes:
+        process.kill()
+        process.wait()
 
 
 def readline(process: subprocess.Popen[str]) -> str:
