@@ -99,7 +99,11 @@ class Checkpoints:
         try:
             return self._manager.restore(step, args=ocp.args.StandardRestore(like))
         except (ValueError, KeyError, OSError) as error:
-            raise UserError(f"{self._folder / str(step)} can't be read: {error}") from error
+            reason = str(error).strip().partition("\n")[0]  # Orbax goes on with both trees
+            raise UserError(
+                f"{self._folder / str(step)} can't be read, or another version of this package "
+                f"wrote it (starts.jsonl says which) and it holds other arrays: {reason:.200}"
+            ) from error
 
     def copy(self, step: int, file: Path) -> Path:
         """The copy of a file as it was at `step`."""

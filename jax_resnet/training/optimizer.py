@@ -62,12 +62,7 @@ def muon(
         rest: optimizer of all other parameters.
     """
     kernels = optax.chain(
-        stacked(
-            scale_by_muon(
-                beta=momentum,
-                weight_dimension_numbers=lambda grads: jax.tree.map(lambda _: NHWIO, grads),
-            )
-        ),
+        orthogonalize(momentum),
         optax.scale_by_learning_rate(schedule),
         fix_norms(),
     )
@@ -77,22 +72,35 @@ def muon(
 NHWIO = MuonDimensionNumbers((1, 2, 3), 4)  # of stacked kernels, each a matrix of its own
 
 
-def stacked(transformation: optax.GradientTransformation) -> optax.GradientTransformation:
-    """The transformation of arrays that are stacked, those of one shape along a new first axis: its
-    products are then fewer and larger."""
+def orthogonalize(momentum: float) -> optax.GradientTransformation:
+    """Muon's direction of each kernel. Kernels of one shape are stacked, so that the products are
+    fewer and larger; the state keeps them apart."""
+    muon = scale_by_muon(
+        beta=momentum, weight_dimension_numbers=lambda tree: jax.tree.map(lambda _: NHWIO, tree)
+    )
 
-    def stack(tree: Any) -> dict[str, jax.Array]:
-        groups: dict[str, list[jax.Array]] = {}
-        for leaf in jax.tree.leaves(tree):
-            groups.setdefault("x".join(map(str, leaf.shape)), []).append(leaf)
-        return {shape: jnp.stack(leaves) for shape, leaves in groups.items()}
+    def init(params: Any) -> Any:
+        return muon.init(_stack(params))._replace(mu=optax.tree.zeros_like(params))
 
     def update(updates: Any, state: Any, params: Any = None) -> Any:
-        stacks, state = transformation.update(stack(updates), state, stack(params))
-        layers = {shape: iter(array) for shape, array in stacks.items()}
-        return jax.tree.map(lambda x: next(layers["x".join(map(str, x.shape))]), updates), state
+        del params
+        stacks, new = muon.update(_stack(updates), state._replace(mu=_stack(state.mu)))
+        return _unstack(stacks, updates), new._replace(mu=_unstack(new.mu, updates))
 
-    return optax.GradientTransformation(lambda params: transformation.init(stack(params)), update)
+    return optax.GradientTransformation(init, update)
+
+
+def _stack(tree: Any) -> dict[tuple[int, ...], jax.Array]:
+    """The arrays of each shape along a new first axis."""
+    groups: dict[tuple[int, ...], list[jax.Array]] = {}
+    for leaf in jax.tree.leaves(tree):
+        groups.setdefault(leaf.shape, []).append(leaf)
+    return {shape: jnp.stack(leaves) for shape, leaves in groups.items()}
+
+
+def _unstack(stacks: dict[tuple[int, ...], jax.Array], like: Any) -> Any:
+    layers = {shape: iter(stack) for shape, stack in stacks.items()}
+    return jax.tree.map(lambda leaf: next(layers[leaf.shape]), like)
 
 
 def fix_norms() -> optax.GradientTransformation:
