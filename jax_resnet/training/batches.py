@@ -24,6 +24,14 @@ Flip = Annotated[
     Doc("Mirror no images, each at random, or each in every second epoch."),
 ]
 
+Cutout = Annotated[
+    Literal["none", "dual"],
+    Doc(
+        "No cutout, or two of each augmented image (dual), which both are trained with: squares of "
+        "16x16 in a 32x32 image are set to the mean, anywhere, and may hang over the edge."
+    ),
+]
+
 
 class Streams(NamedTuple):
     """A key for each thing that is drawn. Epochs and steps are folded into the keys of their own
@@ -34,6 +42,7 @@ class Streams(NamedTuple):
     parity: Key[Array, ""]
     crops: Key[Array, ""]
     flips: Key[Array, ""]
+    cutouts: Key[Array, ""]
 
 
 def streams(seed: Any) -> Streams:
@@ -49,6 +58,7 @@ class Epoch(NamedTuple):
     parity: Bool[Array, " count"]  # which images `flip="alternating"` mirrors in this epoch
     crops: Key[Array, ""]
     flips: Key[Array, ""]
+    cutouts: Key[Array, ""]
 
 
 def epoch_of(step: Any, count: int, batch_size: int) -> Any:
@@ -71,7 +81,7 @@ def draw_epoch(seed: Any, step: Int[Array, ""], count: int, batch_size: int) -> 
         for i in range(2)
     ]
     parity = jax.random.bernoulli(keys.parity, 0.5, (count,)) ^ (epoch % 2 == 1)
-    return Epoch(jnp.concatenate(permutations), parity, keys.crops, keys.flips)
+    return Epoch(jnp.concatenate(permutations), parity, keys.crops, keys.flips, keys.cutouts)
 
 
 def draw_batch(
@@ -140,3 +150,22 @@ def crop(x: Array, key: Key[Array, ""], pad: int, mode: str) -> Array:
     return jax.vmap(lambda image, at: jax.lax.dynamic_slice(image, (at[0], at[1], 0), shape))(
         padded, offsets
     )
+
+
+def cut_out(x: Float[Array, "b h w c"], key: Key[Array, ""], side: int) -> Float[Array, "b h w c"]:
+    """Sets a square in each normalised image to 0, the mean (DeVries and Taylor, 2017).
+
+    Args:
+        x: the batch.
+        key: of the step.
+        side: of the square in pixels, an even number. Its centre is any pixel, so it may hang over.
+    """
+    n, height, width, _ = x.shape
+    row_key, column_key = jax.random.split(key)
+
+    def covered(key: Key[Array, ""], size: int) -> Bool[Array, "b size"]:
+        centre = jax.random.randint(key, (n, 1), 0, size)
+        return abs(jnp.arange(size)[None] - centre + 0.5) < side / 2
+
+    rows, columns = covered(row_key, height), covered(column_key, width)
+    return jnp.where((rows[:, :, None] & columns[:, None])[..., None], 0, x)

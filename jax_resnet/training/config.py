@@ -14,7 +14,7 @@ from jax_resnet.data import Dataset, DatasetName, load, split_validation
 from jax_resnet.data.dataset import Normalization
 from jax_resnet.errors import UserError
 from jax_resnet.model import Shortcut
-from jax_resnet.training.batches import Flip, PadMode
+from jax_resnet.training.batches import Cutout, Flip, PadMode
 from jax_resnet.training.fields import (
     MAX_IMAGES,
     Address,
@@ -40,7 +40,7 @@ NOT_HYPER_PARAMETERS = frozenset(
     | {"seeds", "coordinator", "num_processes", "process_id"}
 )
 MUON_FIELDS = ("muon_learning_rate", "muon_momentum")  # without effect under SGD
-RecipeName = Literal["article", "paper", "fast"]
+RecipeName = Literal["article", "paper", "fast", "long"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,6 +109,7 @@ class Config:
     flip: Flip | None = None
     """Mirror no images, each at random (the default; digits are never mirrored), or each in every
     second epoch."""
+    cutout: Cutout = "none"
 
     precision: Precision = "default"
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
@@ -220,7 +221,7 @@ def _check_together(config: Config) -> None:
         wanted = f"{default}, its default, with the `optimizer` sgd, which has no Muon"
         _require(config.optimizer == "muon" or value == default, name, value, wanted)
     warmup = config.warmup_steps
-    wanted = "0 with the `schedule` linear, which has no warm-up"
+    wanted = f"0 with the `schedule` {config.schedule}, which has no warm-up"
     _require(not warmup or config.schedule == "step", "warmup_steps", warmup, wanted)
     count, index = config.num_processes, config.process_id
     if config.coordinator == "auto":

@@ -10,8 +10,11 @@ from optax.contrib import MuonDimensionNumbers, scale_by_muon
 from typing_extensions import Doc
 
 Schedule = Annotated[
-    Literal["step", "linear"],
-    Doc("Divide the learning rate by 10 at 1/2 and 3/4 of the steps; or lower it linearly to 0."),
+    Literal["step", "linear", "cosine"],
+    Doc(
+        "Divide the learning rate by 10 at 1/2 and 3/4 of the steps (step), or lower it to 0, "
+        "linearly or as a cosine does."
+    ),
 ]
 Optimizer = Annotated[
     Literal["sgd", "muon"],
@@ -37,6 +40,8 @@ def make_schedule(kind: Schedule, peak: float, steps: int, warmup_steps: int = 0
             return lambda step: jnp.where(step < warmup_steps, 0.1 * peak, schedule(step))
         case "linear":
             return optax.linear_schedule(peak, 0.0, steps)
+        case "cosine":
+            return optax.cosine_decay_schedule(peak, steps)
         case _:
             assert_never(kind)
 

@@ -149,6 +149,10 @@ def make_step(config: Config, mesh: Mesh) -> Any:
             pad_mode=config.pad_mode,
             flip=config.flip or "none",
         )
+        if config.cutout == "dual":
+            keys = jax.random.split(jax.random.fold_in(epoch.cutouts, step))
+            side = 2 * round(8 * min(images.shape[1:3]) / 32)
+            x = jnp.concatenate([batches.cut_out(x, key, side) for key in keys])
         with jax.default_matmul_precision(matmul_precision(config.precision)):
             new_state, metrics = train_step(state, x, labels[indices])
         return new_state, _add(totals, metrics, step)

@@ -35,6 +35,16 @@ RECIPES: dict[RecipeName, Config] = {
         pad_mode="reflect",
         flip="alternating",
     ),
+    # 200 epochs of 45,000 images, two cutouts of each.
+    "long": Config(
+        recipe="long",
+        val_fraction=0.1,
+        steps=70_313,
+        learning_rate=0.2,
+        schedule="cosine",
+        nesterov=True,
+        cutout="dual",
+    ),
 }
 
 

@@ -10,9 +10,11 @@ from flax.training import train_state
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int, Key
 
+from jax_resnet.errors import UserError
 from jax_resnet.model import ResNet
 
 Metrics = dict[str, Any]
+CONSISTENCY = 0.1  # weight of the squared difference between the logits of two views
 
 
 class TrainState(train_state.TrainState):
@@ -49,24 +51,35 @@ class TrainState(train_state.TrainState):
 
 
 def train_step(
-    state: TrainState, images: Float[Array, "n h w c"], labels: Int[Array, " n"]
+    state: TrainState, images: Float[Array, "views h w c"], labels: Int[Array, " n"]
 ) -> tuple[TrainState, Metrics]:
     """One step down the gradient of the mean cross-entropy.
 
     Args:
         state: jit with `donate_argnums=0` to update it in place.
-        images: normalised and augmented, NHWC.
+        images: normalised and augmented, NHWC; or two views of each image, all first ones before
+            all second ones, and then `CONSISTENCY` times the mean squared difference of their
+            logits is added to the loss.
         labels: in `[0, num_classes)`.
 
     Returns:
         The next state, and metrics of the batch before the step: `loss` (smoothing included),
         `accuracy`, and `gradient_norms`, the L2 norm of the gradient of each part of the net.
     """
+    views, rest = divmod(len(images), len(labels))
+    if rest or views not in (1, 2):
+        raise UserError(
+            f"`images` are {len(images)}, expected one or two for each of the labels, {len(labels)}"
+        )
+    labels = jnp.tile(labels, views)
 
     def loss_fn(params: Any) -> tuple[Array, tuple[Array, Any]]:
         variables = {"params": params, "batch_stats": state.batch_stats}
         logits, updates = state.apply_fn(variables, images, train=True, mutable=["batch_stats"])
         loss = cross_entropy(logits, labels, state.label_smoothing).mean()
+        if views == 2:
+            first, second = jnp.split(logits, 2)
+            loss += CONSISTENCY * ((first - second) ** 2).mean()
         return loss, (logits, updates["batch_stats"])
 
     grad_fn = jax.value_and_grad(loss_fn, has_aux=True)

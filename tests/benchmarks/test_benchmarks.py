@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -14,6 +15,7 @@ sys.path.insert(0, str(FOLDER))  # they import one another as Python does for a 
 
 import benchmark  # noqa: E402
 import gpu  # noqa: E402
+import queue_runs  # noqa: E402
 import vmap_seeds  # noqa: E402
 from case import Case  # noqa: E402
 from steps import IMPLEMENTATIONS  # noqa: E402
@@ -131,3 +133,18 @@ def test_a_row_of_the_gpu_benchmark_is_measured(changed, tmp_path):
 def test_a_row_that_fails_says_why(tmp_path):
     measured = gpu.measure(gpu.Row(recipe="slow"), str(tmp_path))
     assert measured == {"error": "KeyError: 'slow'"}
+
+
+def test_the_queue_trains_what_is_left(monkeypatch, capfd, tmp_path):
+    small = "--dataset digits --depth 8 --steps 3 --batch-size 16"
+    monkeypatch.setattr(queue_runs, "queue", lambda: (f"{small} --seed {s}" for s in (10, 11)))
+    monkeypatch.setattr(signal, "signal", lambda *_: None)  # they stay those of the tests
+    monkeypatch.setattr(
+        sys, "argv", ["queue_runs.py", "--at-once", "2", "--runs-dir", str(tmp_path)]
+    )
+    for left in (2, 0):
+        with pytest.raises(SystemExit) as end:
+            queue_runs.command()
+        assert end.value.code == 0
+        assert capfd.readouterr().out.count("--seed") == left
+    assert len(list(tmp_path.glob("*/result.json"))) == 2

@@ -7,6 +7,7 @@ import numpy as np
 from jax_resnet.training.batches import (
     augment,
     crop,
+    cut_out,
     draw_batch,
     draw_epoch,
     epoch_end,
@@ -55,7 +56,7 @@ def test_the_last_epoch_ends_without_overflow():
 def test_no_two_draws_share_a_key():
     """Those of the first epochs and steps, and the streams' own."""
     keys = [jax.random.key_data(key).tobytes() for key in KEYS]
-    for stream in (KEYS.permutations, KEYS.crops, KEYS.flips):
+    for stream in (KEYS.permutations, KEYS.crops, KEYS.flips, KEYS.cutouts):
         folded = (jax.random.fold_in(stream, i) for i in range(50))
         keys += [jax.random.key_data(key).tobytes() for key in folded]
     assert len(set(keys)) == len(keys)
@@ -118,3 +119,18 @@ def test_what_fills_the_pixels_outside():
     assert set(np.unique(augmented(images, "none", pad=2))) == {-2.0, 2.0}
     assert set(np.unique(augmented(images, "none", pad=2, pad_mode="mean"))) == {0.0, 2.0}
     assert set(np.unique(augmented(images, "none", pad=2, pad_mode="reflect"))) == {2.0}
+
+
+def test_a_cutout_is_a_square_that_may_hang_over_and_is_everywhere_as_likely():
+    side, (height, width) = 6, (10, 14)
+    cut = np.asarray(cut_out(jnp.ones((4000, height, width, 2)), KEY, side)) == 0
+    assert (cut[..., 0] == cut[..., 1]).all(), "channels are cut differently"
+    rows, columns = cut[..., 0].any(2), cut[..., 0].any(1)
+    np.testing.assert_array_equal(cut[..., 0], rows[:, :, None] & columns[:, None])
+    for covered, size in ((rows, height), (columns, width)):
+        lengths = covered.sum(1)
+        assert (np.abs(np.diff(covered.astype(int), axis=1)).sum(1) <= 2).all(), "not one piece"
+        assert lengths.min() == side // 2
+        assert lengths.max() == side
+        inside = covered[:, side // 2 - 1 : size - side // 2].mean(0)  # never near an edge
+        np.testing.assert_allclose(inside, side / size, atol=0.04)

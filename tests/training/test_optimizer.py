@@ -68,9 +68,10 @@ def test_muon_is_its_definition():
         ("step", 0, {0: 0.1, 49: 0.1, 50: 0.01, 74: 0.01, 75: 0.001, 99: 0.001}),
         ("step", 7, {0: 0.01, 6: 0.01, 7: 0.1, 49: 0.1, 50: 0.01, 75: 0.001}),
         ("linear", 0, {0: 0.1, 50: 0.05, 99: 0.001, 100: 0.0}),
+        ("cosine", 0, {0: 0.1, 25: 0.1 * (0.5 + 0.125**0.5), 50: 0.05, 100: 0.0}),
     ],
 )
 def test_a_schedule_at_its_corners(kind, warmup, corners):
     schedule = make_schedule(kind, 0.1, 100, warmup)
     got = {step: float(schedule(jnp.int32(step))) for step in corners}
-    assert got == pytest.approx(corners, rel=1e-5)
+    assert got == pytest.approx(corners, rel=1e-5, abs=1e-9)

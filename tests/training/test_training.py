@@ -88,6 +88,22 @@ def test_label_smoothing_is_spread_over_all_classes():
     assert smoothed == pytest.approx(0.7 * plain[0] + 0.1 * sum(plain), rel=1e-6)
 
 
+def test_two_views_of_each_image_are_trained_with_and_drawn_together():
+    config = Config(depth=8, batch_size=4)
+    state, n = fresh(config), 4
+    views = jax.random.normal(jax.random.key(1), (2 * n, 8, 8, 1))
+    labels = jnp.arange(n)
+    _, metrics = jax.jit(train_step)(state, views, labels)
+    logits, _ = state.apply_fn(state.variables, views, train=True, mutable=["batch_stats"])
+    both = (cross_entropy(logits[:n], labels).mean() + cross_entropy(logits[n:], labels).mean()) / 2
+    wanted = both + 0.1 * ((logits[:n] - logits[n:]) ** 2).mean()
+    assert float(metrics["loss"]) == pytest.approx(float(wanted), rel=1e-5)
+    right = np.asarray(logits).argmax(1) == np.tile(labels, 2)
+    assert float(metrics["accuracy"]) == pytest.approx(right.mean())
+    with pytest.raises(UserError, match="`images` are 7, expected one or two for each of the lab"):
+        train_step(state, views[:7], labels)
+
+
 def run(config, count, dispatch):
     """Every step of a run; the final state and the totals of the last epoch."""
     programs = make_programs(config, count, make_mesh(), dispatch)

@@ -1,0 +1,99 @@
+"""Train the runs that the published tables still need, the most important first.
+
+    python benchmarks/queue_runs.py --at-once 8 --runs-dir runs --data-dir DIR
+    python benchmarks/queue_runs.py --list
+
+Each run is a `train.py` with `--resume`: finished runs are left out, begun ones are continued, and
+Ctrl-C or SIGTERM saves those that are running. Several at once share one GPU well under NVIDIA's
+MPS; on a CPU, one at a time is best. All seeds are new: none took part in choosing a value.
+"""
+
+import argparse
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import FrameType
+
+from jax_resnet.cli.train import parse_config
+from jax_resnet.errors import UserError
+from jax_resnet.training.seeds import finished
+
+TRAIN = Path(__file__).parents[1] / "scripts" / "train.py"
+NETS = ("--shortcut zeropad", "--shortcut conv1x1", "--model cnn")
+SEEDS = range(10, 15)
+STOPPED = 128 + signal.SIGTERM  # the exit code of a run that was stopped and saved
+
+
+def queue() -> Iterator[str]:
+    """The flags of each run, by priority."""
+    for seed in SEEDS:
+        yield from (f"--recipe fast {net} --seed {seed}" for net in NETS)
+    for seed in SEEDS[:3]:
+        yield from (f"--recipe article {net} --seed {seed}" for net in NETS)
+        yield f"--recipe paper --seed {seed}"
+    for seed in SEEDS[:3]:
+        yield from (f"--recipe paper --depth {d} --seed {seed}" for d in (32, 44, 56, 110))
+        yield from (f"--recipe paper --model cnn --depth {d} --seed {seed}" for d in (32, 44, 56))
+    for seed in SEEDS[:3]:
+        yield from (f"--recipe long {net} --seed {seed}" for net in ("--shortcut conv1x1", NETS[0]))
+
+
+def train_all(runs: list[list[str]], at_once: int) -> int:
+    """Trains the runs, given by their flags; returns how many failed."""
+    running: set[subprocess.Popen[bytes]] = set()
+    stopping = False
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        nonlocal stopping
+        stopping = True
+        for process in list(running):
+            process.send_signal(signal.SIGTERM)
+
+    def train(flags: list[str]) -> int:
+        if stopping:
+            return STOPPED
+        # In a session of its own, so that a terminal's Ctrl-C reaches it once, from `stop`.
+        process = subprocess.Popen([sys.executable, TRAIN, *flags], start_new_session=True)
+        running.add(process)
+        if stopping:
+            process.send_signal(signal.SIGTERM)
+        code = process.wait()
+        running.discard(process)
+        if code not in (0, STOPPED):
+            print(f"exit code {code}: {shlex.join(flags)}", file=sys.stderr, flush=True)
+        return code
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+    with ThreadPoolExecutor(at_once) as pool:
+        codes = list(pool.map(train, runs))
+    return sum(code not in (0, STOPPED) for code in codes)
+
+
+def command() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("--at-once", type=int, default=1, metavar="N", help="runs at a time")
+    parser.add_argument("--list", action="store_true", help="only say which are left")
+    own, common = parser.parse_known_args()
+    runs = [[*flags.split(), "--resume", *common] for flags in queue()]
+    try:
+        configs = [parse_config(flags) for flags in runs]
+        left = [flags for flags, config in zip(runs, configs, strict=True) if not finished(config)]
+    except UserError as error:
+        parser.error(str(error))
+    for flags in left:
+        print(shlex.join(flags), flush=True)
+    if not own.list:
+        os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+        sys.exit(1 if train_all(left, own.at_once) else 0)
+
+
+if __name__ == "__main__":
+    command()
