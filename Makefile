@@ -4,6 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 # A file's tests share its fixtures, and so a worker.
 WORKERS := -n 2 --dist loadfile
+SUITE := -m "not slow and not stress"
 
 .PHONY: demo test quick test-all test-oldest test-newest test-torch stress flaky tpu-check gpu-check lint
 
@@ -13,11 +14,11 @@ demo: $(VENV)/installed
 
 # Most of the time goes into compiling what then runs for a moment: less optimization, less time.
 test: $(VENV)/installed
-	XLA_FLAGS=--xla_backend_optimization_level=1 $(BIN)/python -m pytest $(WORKERS) -m "not slow and not stress"
+	XLA_FLAGS=--xla_backend_optimization_level=1 $(BIN)/python -m pytest $(WORKERS) $(SUITE)
 
 # What a change needs: no test that starts a process.
 quick: $(VENV)/installed
-	XLA_FLAGS=--xla_backend_optimization_level=1 $(BIN)/python -m pytest $(WORKERS) --quick -m "not slow and not stress"
+	XLA_FLAGS=--xla_backend_optimization_level=1 $(BIN)/python -m pytest $(WORKERS) --quick $(SUITE)
 
 # All tests, of the programs as users run them.
 test-all: $(VENV)/installed
@@ -28,7 +29,7 @@ test-oldest:
 	$(PYTHON) -m venv $(VENV)-oldest
 	$(VENV)-oldest/bin/pip install --quiet uv
 	$(VENV)-oldest/bin/uv pip install --python $(VENV)-oldest/bin/python --resolution lowest-direct -e ".[dev]"
-	$(VENV)-oldest/bin/python -m pytest $(WORKERS) -m "not slow and not stress"
+	$(VENV)-oldest/bin/python -m pytest $(WORKERS) $(SUITE)
 
 # With the newest version of everything, on the newest Python that is supported.
 test-newest:
@@ -44,7 +45,7 @@ test-torch: $(VENV)/installed
 # The tests of devices, processes, threads and signals, again and again, a busy process a core beside them.
 flaky: $(VENV)/installed
 	for core in 1 2; do timeout 1h sh -c 'while :; do :; done' & done; \
-	for i in $$(seq 50); do $(BIN)/python -m pytest -n 0 -x -m "not slow and not stress" \
+	for i in $$(seq 50); do $(BIN)/python -m pytest -n 0 -x $(SUITE) \
 	  tests/run tests/training/test_devices.py tests/training/test_seeds.py tests/training/test_many_steps.py || exit 1; done
 
 # Kills, a long run, determinism across caches: under 15 minutes, nothing else running.
