@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import socket
 import tarfile
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -152,6 +153,23 @@ def test_a_server_that_says_nothing_is_left_soon(server, tmp_path, monkeypatch):
         download(f"{server.url}/file", tmp_path / "file")
     assert time.monotonic() - start < 1.2 + 0.2
     assert len(server.asked) == 2
+
+
+def test_every_address_of_a_name_is_tried(server, tmp_path, monkeypatch):
+    real, port = socket.getaddrinfo, server.server_address[1]
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        dead = closed.getsockname()[1]
+
+    def getaddrinfo(host, *arguments, **options):
+        if host != "two.test":
+            return real(host, *arguments, **options)
+        return [entry for each in (dead, port) for entry in real("127.0.0.1", each, type=1)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    server.answers["/file"] = whole
+    download("http://two.test/file", tmp_path / "file")
+    assert (tmp_path / "file").read_bytes() == CONTENT
+    assert len(server.asked) == 1
 
 
 def test_where_from_and_how_much_is_said_first_and_once_that_it_is_slow(

@@ -116,12 +116,17 @@ def test_the_original_is_next_and_a_line_says_why(server, parquet, tmp_path, fau
     assert [path.name for path in (tmp_path / "data" / "downloads").glob("*.*")] == []
 
 
-def test_both_reasons_are_given_when_no_source_has_it(server, parquet, tmp_path):
+def test_both_reasons_are_given_and_a_whole_file_is_kept(server, parquet, tmp_path):
+    serve(server, parquet)
+    test = server.answers[f"/parquet/{TEST}"]
     server.answers.clear()
+    server.answers[f"/parquet/{TEST}"] = test
     with pytest.raises(UserError) as caught:
         load("cifar100", tmp_path / "data")
     for url in (f"{server.url}/parquet/", f"{server.url}/small.tar.gz"):
         assert f"downloading it from {url} failed: the server answers 404" in str(caught.value)
+    kept = (tmp_path / "data" / "downloads").glob("*.*")
+    assert [path.name for path in kept] == [f"cifar100-{TEST}"]
 
 
 @pytest.mark.parametrize("ending", ["/", f"/{TRAIN}"])

@@ -68,18 +68,17 @@ def _sources(
 
 def _from_parquet(layout: Layout, folder: Path, urls: dict[str, str]) -> Original:
     paths = _parquet_paths(layout, folder)
-    try:
-        for split in sorted(paths):  # the small one first
-            file = layout.parquet[split]
-            if not paths[split].exists():
-                download(urls[split], paths[split], file.size, file.size)
-            check_parquet(layout.name, file, paths[split])
-        original = read_parquet(layout, paths)
-        verify(layout, original.splits, original.names["label"], paths["train"])
-    except UserError:
-        for path in paths.values():
-            path.unlink(missing_ok=True)
-        raise
+    for split in sorted(paths):  # the small one first
+        file, path = layout.parquet[split], paths[split]
+        if not path.exists():
+            download(urls[split], path, file.size, file.size)
+        try:
+            check_parquet(layout.name, file, path)
+        except UserError:
+            path.unlink()
+            raise
+    original = read_parquet(layout, paths)
+    verify(layout, original.splits, original.names["label"], paths["train"])
     return original
 
 

@@ -54,10 +54,11 @@ def _find_root(data_dir: str | os.PathLike[str] | None, dataset: str) -> Path:
 
     The default place may be new. A `data_dir` that does not exist is more likely a slip.
     """
-    if data_dir is None:
-        return Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
-    root = Path(data_dir).expanduser()
+    default = os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
+    root = Path(default if data_dir is None else data_dir).expanduser()
     if not root.exists():
+        if data_dir is None:
+            return root
         raise UserError(
             f"`data_dir` is {root}, which does not exist: expected a folder, in which {dataset} "
             "is or is to be kept"
