@@ -45,7 +45,7 @@ class Compare:
     """Instead of the recipe's."""
     dataset: DatasetName = "cifar10"
     data_dir: Path | None = None
-    """Where the data set is; by default TFDS's folder."""
+    """Where the data set is; by default $TFDS_DATA_DIR, or ~/tensorflow_datasets."""
     runs_dir: Path = Path("runs")
     """Where the runs have their folders."""
     out: Path = Path("comparison")

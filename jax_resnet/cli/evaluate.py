@@ -26,7 +26,7 @@ class Evaluate:
     dataset: DatasetName | None = None
     """The data set of a Classifier file, by default cifar10; a run's folder says its own."""
     data_dir: Path | None = None
-    """Where the data set is; by default TFDS's folder, or the run's."""
+    """Where the data set is; by default the run's, $TFDS_DATA_DIR, or ~/tensorflow_datasets."""
     image_size: tuple[int, int] | None = None
     """Height and width, in pixels, of a folder's images."""
     split_proportions: tuple[float, float, float] | None = None

@@ -35,9 +35,11 @@ def load(
     Args:
         dataset: "cifar10", "cifar100", "digits" or "folder".
         data_dir: for CIFAR, the folder of TFDS's data sets (by default `$TFDS_DATA_DIR` or
-            `~/tensorflow_datasets`), or the original binary version; for "folder", the images.
-        mirror: for CIFAR, the http(s) URL to download the original archive from if the data is
-            not in `data_dir`; a URL that ends in "/" is that of the archive's folder.
+            `~/tensorflow_datasets`), the original in its binary or Python version, or Hugging
+            Face's parquet files; for "folder", the images. It has to exist.
+        mirror: for CIFAR, the http(s) URL to download from if the data is not in `data_dir`: of
+            the original archive or of a parquet file; a URL that ends in "/" is that of a folder
+            of either.
         image_size: for "folder", `(height, width)` that every image is resized to, in pixels.
         channels: for "folder", 1 for gray or 3 for RGB.
         split_proportions: for "folder" without `train` and `test` folders, the shares of the

@@ -13,6 +13,7 @@ from jax_resnet.errors import UserError
 from jax_resnet.model import MIN_IMAGE_SIZE
 
 _SPLITS = ("train", "val", "test")
+_VALIDATION = ("val", "valid", "validation")  # names that people give to one folder
 _SPLIT_SEED = 0
 _PROPORTIONS = (0.8, 0.1, 0.1)
 
@@ -28,10 +29,11 @@ def load_folder(
 ) -> Dataset:
     """Loads a folder of images; `jax_resnet.data.images` describes how each file is decoded.
 
-    Either `data_dir` holds `train`, `test` and optionally `val`, each with the same subfolders,
-    one for each class; or it holds these subfolders directly. Then each class is shuffled and
-    divided by `split_proportions`, always in the same way. Every file is decoded, and all bad ones
-    are listed at once. The data set is flippable: a mirrored image is of the same class.
+    Either `data_dir` holds `train` and at least one of `test` and `val` (also called `valid` or
+    `validation`), each with the same subfolders, one for each class; or it holds these subfolders
+    directly. Then each class is shuffled and divided by `split_proportions`, always in the same
+    way. Every file is decoded, and all bad ones are listed at once. The data set is flippable: a
+    mirrored image is of the same class.
 
     Arguments are those of `jax_resnet.data.load`.
 
@@ -44,7 +46,7 @@ def load_folder(
         if split_proportions is not None:
             raise UserError(
                 f"`split_proportions` is {_join(split_proportions)}, expected none: {root} is "
-                "already split into train and test folders"
+                "already split into folders"
             )
         files = _read_splits(root)
     else:
@@ -88,23 +90,37 @@ def _check_options(
 
 
 def _read_splits(root: Path) -> dict[str, Files]:
-    for split in ("train", "test"):
-        if not (root / split).is_dir():
-            raise UserError(f"{root} has no folder {split}: expected train, test and perhaps val")
-    beside = [path.name for path in list_files(root) if path.is_dir()]
-    if odd := [name for name in beside if name not in _SPLITS]:
-        raise UserError(
-            f"{root} has {', '.join(odd)} beside train and test: expected only val beside them"
-        )
-    files = {split: _list_classes(root / split) for split in _SPLITS if (root / split).is_dir()}
+    """The files of the folders that are there; other splits have none."""
+    folders = _find_splits(root)
+    files = {split: _list_classes(root / name) for split, name in folders.items()}
     for split, classes in files.items():
         if odd := sorted(classes.keys() ^ files["train"].keys()):
             raise UserError(
-                f"{root}: the classes of train and {split} differ in {', '.join(odd)}, "
+                f"{root}: the classes of train and {folders[split]} differ in {', '.join(odd)}, "
                 "expected the same folders in both"
             )
-    files.setdefault("val", {name: [] for name in files["train"]})
-    return files
+    none: dict[str, Files] = {split: {name: [] for name in files["train"]} for split in _SPLITS}
+    return none | files
+
+
+def _find_splits(root: Path) -> dict[str, str]:
+    """The name of each split's folder: of training, and of test or validation or both."""
+    beside = [path.name for path in list_files(root) if path.is_dir()]
+    if odd := [name for name in beside if name not in ("train", "test", *_VALIDATION)]:
+        raise UserError(
+            f"{root} has {', '.join(odd)} beside its splits: expected train, test and "
+            f"one of {', '.join(_VALIDATION)}"
+        )
+    validation = [name for name in _VALIDATION if name in beside]
+    if len(validation) > 1:
+        raise UserError(f"{root} has {' and '.join(validation)}: expected one folder of validation")
+    if "train" not in beside or ("test" not in beside and not validation):
+        lacking = "test" if "train" in beside else "train"
+        raise UserError(
+            f"{root} has no folder {lacking}: expected train, and test or val or both of them"
+        )
+    found = {"train": "train", "val": "".join(validation), "test": "test"}
+    return {split: name for split, name in found.items() if name in beside}
 
 
 def _list_classes(folder: Path) -> Files:

@@ -63,9 +63,11 @@ class Config:
 
     dataset: DatasetName = "cifar10"
     data_dir: Folder | None = None
-    """Where the data set is, or is to be kept; by default $TFDS_DATA_DIR, or TFDS's own folder."""
+    """Where the data set is, or an existing folder to keep it in; by default $TFDS_DATA_DIR, or
+    ~/tensorflow_datasets."""
     mirror: Text | None = None
-    """URL to download the data set's archive from instead of its original host."""
+    """URL to download the data set from instead of Hugging Face and its original host: of the
+    original archive, or, with / at the end, of a folder with it or with the parquet files."""
     image_size: tuple[Side, Side] | None = None
     """Height and width, in pixels, of a folder's images."""
     channels: Literal[1, 3] | None = None

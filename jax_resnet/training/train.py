@@ -99,7 +99,11 @@ def check_suits(config: Config, dataset: Dataset) -> None:
             f"expected at most {counts['train']}, the number of training images"
         )
     if not counts[config.scored_split]:
-        raise UserError(f"the data set has no {config.scored_split} images, expected at least one")
+        other = config.test and counts["validation"]
+        way = ", or --no-test to have validation scored" if other else ""
+        raise UserError(
+            f"the data set has no {config.scored_split} images, expected at least one{way}"
+        )
     if config.flip != "none" and not dataset.flippable:
         raise UserError(
             f"`flip` is {config.flip!r}, expected 'none': a mirrored image of {dataset.name} "

@@ -1,83 +1,23 @@
 """Downloading, from a server on this machine that behaves badly, and preparing what came."""
 
 import dataclasses
-import hashlib
-import http.server
 import json
+import socket
 import tarfile
-import threading
 import time
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 from test_data_cifar import PREPARED, needs_cifar10, write_original
+from web_server import CONTENT, Handler, Server, at_server, whole
 
 from jax_resnet.data import load
 from jax_resnet.data.cifar import LAYOUTS
 from jax_resnet.data.cifar import download as download_module
 from jax_resnet.data.cifar.download import download
 from jax_resnet.errors import UserError
-
-CONTENT = np.random.default_rng(0).bytes(300_000)
-
-
-class Server(http.server.ThreadingHTTPServer):
-    """Answers each path as its function says, and remembers who asked for what."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.answers: dict[str, Callable[[Handler], None]] = {}
-        self.asked: list[tuple[str, str | None]] = []
-        self.url = f"http://127.0.0.1:{self.server_address[1]}"
-
-
-class Handler(http.server.BaseHTTPRequestHandler):
-    server: Server
-
-    def do_GET(self) -> None:
-        self.server.asked.append((self.path, self.headers["Range"]))
-        self.server.answers.get(self.path, lambda handler: handler.send_error(404))(self)
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
-
-    def begin(self, content: bytes, ranges: bool = True) -> bytes:
-        """Sends the headers; returns what is to follow."""
-        start = 0
-        if ranges and (asked := self.headers["Range"]):
-            start = int(asked.removeprefix("bytes=").removesuffix("-"))
-            if start >= len(content):
-                self.send_error(416)
-                return b""
-            self.send_response(206)
-            self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
-        else:
-            self.send_response(200)
-        self.send_header("Content-Length", str(len(content) - start))
-        self.end_headers()
-        return content[start:]
-
-
-@pytest.fixture
-def server(monkeypatch) -> Iterator[Server]:
-    monkeypatch.setattr(download_module, "PAUSE_SECONDS", 0.01)
-    monkeypatch.setattr(download_module, "TIMEOUT_SECONDS", 0.5)
-    server = Server()
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
-
-
-def whole(handler: Handler) -> None:
-    handler.wfile.write(handler.begin(CONTENT))
 
 
 def cut_off(handler: Handler) -> None:
@@ -200,6 +140,52 @@ def test_a_server_that_is_too_slow_is_given_up(server, tmp_path, answer):
     assert len(server.asked) == 4
 
 
+def accept_and_say_nothing(handler: Handler) -> None:
+    time.sleep(2)
+
+
+def test_a_server_that_says_nothing_is_left_soon(server, tmp_path, monkeypatch):
+    assert download_module.MAX_SILENCE_SECONDS == 30
+    monkeypatch.setattr(download_module, "MAX_SILENCE_SECONDS", 1.2)
+    server.answers["/file"] = accept_and_say_nothing
+    start = time.monotonic()
+    with pytest.raises(UserError, match="timed out"):
+        download(f"{server.url}/file", tmp_path / "file")
+    assert time.monotonic() - start < 1.2 + 0.2
+    assert len(server.asked) == 2
+
+
+def test_every_address_of_a_name_is_tried(server, tmp_path, monkeypatch):
+    real, port = socket.getaddrinfo, server.server_address[1]
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        dead = closed.getsockname()[1]
+
+    def getaddrinfo(host, *arguments, **options):
+        if host != "two.test":
+            return real(host, *arguments, **options)
+        return [entry for each in (dead, port) for entry in real("127.0.0.1", each, type=1)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    server.answers["/file"] = whole
+    download("http://two.test/file", tmp_path / "file")
+    assert (tmp_path / "file").read_bytes() == CONTENT
+    assert len(server.asked) == 1
+
+
+def test_where_from_and_how_much_is_said_first_and_once_that_it_is_slow(
+    server, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(download_module, "SLOW_SECONDS", 0.1)
+    monkeypatch.setattr(download_module, "SLOW_BYTES", 1_000_000)
+    for answer, count in ((whole, 0), (slow, 1)):
+        server.answers["/file"] = answer
+        download(f"{server.url}/file", tmp_path / "file", expected_bytes=2_900_000)
+        said = capsys.readouterr().err.splitlines()
+        assert said[0] == f"downloading {server.url}/file (3 MB)"
+        lines = [line for line in said if "--mirror" in line and "--data-dir" in line]
+        assert len(lines) == count
+
+
 def without_a_length(handler: Handler) -> None:
     handler.send_response(200)
     handler.end_headers()
@@ -264,7 +250,7 @@ def test_three_ways_on_are_named_when_the_mirror_has_nothing(server, tmp_path, n
         load(name, tmp_path, mirror=f"{server.url}/")
     archive = {"cifar10": "cifar-10-binary.tar.gz", "cifar100": "cifar-100-binary.tar.gz"}[name]
     check_three_ways(str(caught.value), f"{server.url}/{archive}")
-    assert server.asked == [(f"/{archive}", None)]
+    assert server.asked == [("/test-00000-of-00001.parquet", None), (f"/{archive}", None)]
 
 
 def test_three_ways_on_are_named_when_no_server_answers(server, tmp_path):
@@ -281,34 +267,6 @@ def test_wrong_bytes_are_refused_and_removed(server, tmp_path):
         load("cifar10", tmp_path, mirror=f"{server.url}/cifar.tar.gz")
     check_three_ways(str(caught.value), f"{server.url}/cifar.tar.gz")
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["lock"]
-
-
-@pytest.fixture
-def small_cifar100(server, tmp_path, monkeypatch) -> Path:
-    """The folder of a CIFAR-100 with three images a class, which the server has as an archive."""
-    folder = tmp_path / "original" / "cifar-100-binary"
-    folder.mkdir(parents=True)
-    for file, count in (("coarse_label_names.txt", 20), ("fine_label_names.txt", 100)):
-        (folder / file).write_text("".join(f"name {i}\n" for i in range(count)))
-    counts = {"train": 200, "test": 100}
-    for split, count in counts.items():
-        records = np.random.default_rng(count).integers(0, 256, (count, 3074), np.uint8)
-        records[:, 1] = np.arange(count) % 100
-        records[:, 0] = records[:, 1] // 5
-        records.tofile(folder / f"{split}.bin")
-    path = tmp_path / "archive.tar.gz"
-    with tarfile.open(path, "w:gz") as archive:
-        archive.add(folder, folder.name)
-    content = path.read_bytes()
-    server.answers["/small.tar.gz"] = lambda handler: handler.wfile.write(handler.begin(content))
-    layout = dataclasses.replace(
-        LAYOUTS["cifar100"],
-        url=f"{server.url}/small.tar.gz",
-        sha256=hashlib.sha256(content).hexdigest(),
-        counts=counts,
-    )
-    monkeypatch.setitem(LAYOUTS, "cifar100", layout)
-    return folder
 
 
 def test_what_was_downloaded_is_kept_as_tfds_keeps_it(server, small_cifar100, tmp_path):
@@ -330,7 +288,7 @@ def test_of_several_at_once_one_downloads(server, small_cifar100, tmp_path):
     with ThreadPoolExecutor(4) as pool:
         datasets = list(pool.map(lambda _: load("cifar100", tmp_path / "data"), range(4)))
     assert [len(dataset.train) for dataset in datasets] == [200] * 4
-    assert server.asked == [("/small.tar.gz", None)]
+    assert server.asked == [("/parquet/test-00000-of-00001.parquet", None), ("/small.tar.gz", None)]
 
 
 def test_an_archive_that_was_altered_is_refused_and_deleted(server, small_cifar100, tmp_path):
@@ -346,7 +304,9 @@ def test_what_comes_from_the_original_address_must_have_the_registered_checksum(
     server, tmp_path, monkeypatch
 ):
     server.answers["/original"] = whole
-    layout = dataclasses.replace(LAYOUTS["cifar10"], url=f"{server.url}/original")
+    layout = LAYOUTS["cifar10"]
+    parquet = at_server(layout.parquet, server)
+    layout = dataclasses.replace(layout, url=f"{server.url}/original", parquet=parquet)
     monkeypatch.setitem(LAYOUTS, "cifar10", layout)
     with pytest.raises(UserError, match="SHA-256"):
         load("cifar10", tmp_path)
@@ -362,6 +322,7 @@ def test_cifar10_from_nothing(server, tmp_path):
     path = tmp_path / "archive.tar.gz"
     with tarfile.open(path, "w:gz", compresslevel=1) as archive:
         archive.add(write_original(genuine, tmp_path), "cifar-10-batches-bin")
+    (tmp_path / "data").mkdir()
     content = path.read_bytes()
     server.answers["/cifar-10-binary.tar.gz"] = redirect
     server.answers["/file"] = lambda handler: handler.wfile.write(

@@ -51,13 +51,36 @@ def test_without_a_val_folder_validation_is_empty(tmp_path):
     assert len(load("folder", tmp_path, image_size=(4, 4), channels=1).validation) == 0
 
 
+@pytest.mark.parametrize("name", ["val", "valid", "validation"])
+def test_validation_has_three_names(tmp_path, name):
+    for split, count in (("train", 3), (name, 2), ("test", 1)):
+        fill(tmp_path / split, {"a": count, "b": count})
+    dataset = load("folder", tmp_path, image_size=(4, 4), channels=1)
+    assert dataset.counts == {"train": 6, "validation": 4, "test": 2}
+
+
+@pytest.mark.parametrize("name", ["val", "validation"])
+def test_without_a_test_folder_test_is_empty(tmp_path, name):
+    for split, count in (("train", 3), (name, 2)):
+        fill(tmp_path / split, {"a": count, "b": count})
+    dataset = load("folder", tmp_path, image_size=(4, 4), channels=1)
+    assert dataset.counts == {"train": 6, "validation": 4, "test": 0}
+
+
+def test_two_folders_of_validation_are_refused(tmp_path):
+    for split in ("train", "valid", "validation", "test"):
+        fill(tmp_path / split, {"a": 2, "b": 2})
+    with pytest.raises(UserError, match="valid and validation: expected one folder of validation"):
+        load("folder", tmp_path, image_size=(4, 4), channels=1)
+
+
 def test_a_split_of_another_name_is_refused(tmp_path):
-    for split in ("train", "validation", "test"):
+    for split in ("train", "dev", "test"):
         fill(tmp_path / split, {"a": 2, "b": 2})
     (tmp_path / ".cache").mkdir()
-    with pytest.raises(UserError, match=r"validation beside train and test: expected only val"):
+    with pytest.raises(UserError, match=r"has dev beside .*: expected train, test and one of val"):
         load("folder", tmp_path, image_size=(4, 4), channels=1)
-    (tmp_path / "validation").rename(tmp_path / "val")
+    (tmp_path / "dev").rename(tmp_path / "val")
     assert len(load("folder", tmp_path, image_size=(4, 4), channels=1).validation) == 4
 
 

@@ -201,7 +201,7 @@ def test_tuning_takes_validation_images(short, tmp_path):
 def test_without_test_images_nothing_is_begun(short, tmp_path):
     dataset = load_dataset(short)
     nothing = Split(dataset.test.images[:0], dataset.test.labels[:0])
-    with pytest.raises(UserError, match="no test images, expected at least one"):
+    with pytest.raises(UserError, match="no test images, expected at least one, or --no-test"):
         training.train(
             dataclasses.replace(short, runs_dir=tmp_path / "runs"),
             dataclasses.replace(dataset, test=nothing),

@@ -2,7 +2,6 @@
 
 import hashlib
 import http.client
-import io
 import sys
 import time
 import urllib.error
@@ -10,27 +9,35 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from jax_resnet.data.cifar.binary import MAX_BYTES
+from jax_resnet.data.cifar import paced
+from jax_resnet.data.cifar.archive import MAX_BYTES
 from jax_resnet.errors import UserError, say
 
-TIMEOUT_SECONDS = 15  # to connect to an address, and for the next `MIN_BYTES` after that
-MIN_BYTES = 2**16
 PAUSE_SECONDS = 1.0
 MAX_FAILURES = 4
+MAX_SILENCE_SECONDS = 30
+SLOW_SECONDS = 20
+SLOW_BYTES = 200_000  # a second, on average over `SLOW_SECONDS`
 
 
-def download(url: str, path: Path, max_bytes: int = MAX_BYTES) -> None:
+def download(
+    url: str, path: Path, max_bytes: int = MAX_BYTES, expected_bytes: int | None = None
+) -> None:
     """Downloads to `path`, with a progress bar on stderr; the caller checks what arrived.
+
+    A line says from where, before anything is asked for. Another one names the other sources of
+    the data, once, when the transfer is slower than `SLOW_BYTES` a second.
 
     An incomplete file lies beside `path`, named after the URL, and the next call continues it. So
     does this one if the server is too slow or cuts it off, until `MAX_FAILURES` in a row bring
-    less than `MIN_BYTES` each. From a server that does not answer, that takes 66 seconds for each
-    address that its name has.
+    less than `MIN_BYTES` each, which takes less than a minute. A server that has sent nothing yet
+    is given up within `MAX_SILENCE_SECONDS`.
 
     Args:
         url: an http or https address.
         path: of the new file.
         max_bytes: the largest size that is accepted.
+        expected_bytes: the size to announce, where one is known.
 
     Raises:
         UserError: with the last reason; at once, if the file is larger than `max_bytes`.
@@ -38,121 +45,91 @@ def download(url: str, path: Path, max_bytes: int = MAX_BYTES) -> None:
     if not url.startswith(("http://", "https://")):
         raise UserError("expected an http:// or https:// address")
     part = path.with_name(f"{path.name}.{hashlib.sha256(url.encode()).hexdigest()[:8]}.part")
-    part.touch()
-    most, failures = 0, 0
-    say(f"downloading {url}")
+    start, first = time.monotonic(), _size(part)
+    most, failures, pace = 0, 0, _Pace()
+    say(f"downloading {url}" + (f" ({expected_bytes / 1e6:.0f} MB)" if expected_bytes else ""))
     while True:
         try:
-            _continue(url, part, path.name, max_bytes)
+            _continue(url, part, path.name, max_bytes, pace)
             part.replace(path)
             return
         except urllib.error.HTTPError as error:
             error.close()
             if error.code == 416:  # `part` is longer than the server's file: it is another one
-                part.write_bytes(b"")
+                part.unlink(missing_ok=True)
             elif error.code < 500 and error.code not in (408, 429):
                 raise UserError(f"the server answers {error.code} {error.reason}") from None
             reason: Exception = error
         except UserError:
-            part.unlink()
+            part.unlink(missing_ok=True)
             raise
         except (OSError, http.client.HTTPException, ValueError) as error:
             reason = error
-        have = part.stat().st_size
-        failures = 0 if have >= most + MIN_BYTES else failures + 1
+        have = _size(part)
+        failures = 0 if have >= most + paced.MIN_BYTES else failures + 1
         most = max(most, have)
-        if failures == MAX_FAILURES:
+        next_end = time.monotonic() - start + PAUSE_SECONDS * failures + paced.TIMEOUT_SECONDS
+        is_silent = have <= first and next_end > MAX_SILENCE_SECONDS
+        if failures == MAX_FAILURES or is_silent:
             kept = f"; {have} bytes are kept to continue from" if have else ""
             raise UserError(f"{reason}{kept}")
         say(f"{reason}; trying again")
         time.sleep(PAUSE_SECONDS * failures)
 
 
-def _continue(url: str, part: Path, title: str, max_bytes: int) -> None:
+def _continue(url: str, part: Path, title: str, max_bytes: int, pace: "_Pace") -> None:
     """One request for what `part` still lacks; raises unless `part` is complete after it."""
     from tqdm import tqdm
 
-    have = part.stat().st_size
+    have = _size(part)
     headers = {"User-Agent": "jax-resnet-cifar"} | ({"Range": f"bytes={have}-"} if have else {})
-    request = urllib.request.Request(url, headers=headers)
-    opener = urllib.request.build_opener(_Http, _Https, _NoFtp)
-    with opener.open(request, timeout=TIMEOUT_SECONDS) as response:
+    with paced.open_paced(urllib.request.Request(url, headers=headers)) as response:
         if response.status != 206:
             have = 0  # the server sends the file from its beginning
         elif not response.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
-            part.write_bytes(b"")
+            part.unlink()
             raise OSError("the server sent another range than the one asked for")
         length = response.headers.get("Content-Length")
         total = have + int(length) if length else None
         bar = tqdm(
             desc=title, total=total, initial=have, unit="B", unit_scale=True, file=sys.stderr
         )
+        pace.begin()
         with part.open("ab" if have else "wb") as file, bar:
             # Not `read`, which would drop what came before a stall.
             while (total or have) <= max_bytes and (chunk := response.read1(1 << 16)):
                 have += file.write(chunk)
                 bar.update(len(chunk))
+                pace.update(len(chunk), bar)
     if max(total or 0, have) > max_bytes:
         raise UserError(f"the server's file has more than the {max_bytes} bytes of the original")
     if total is not None and have != total:
         raise OSError(f"cut off after {have} of {total} bytes")
 
 
-class _Paced(io.RawIOBase):
-    """What a socket receives, until it is too slow.
-
-    The headers must come within `TIMEOUT_SECONDS`, and `MIN_BYTES` in each such time after that; a
-    socket's own timeout starts anew with every byte.
-    """
-
-    def __init__(self, raw: Any) -> None:
-        self._raw, self._since, self._count, self.has_headers = raw, time.monotonic(), 0, False
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int | None:
-        count = self._raw.readinto(buffer)
-        self._count += count or 0
-        if time.monotonic() - self._since > TIMEOUT_SECONDS:
-            if self._count < MIN_BYTES or not self.has_headers:
-                what = f"{self._count} bytes" if self.has_headers else "no whole headers"
-                raise TimeoutError(f"the server sent {what} in {TIMEOUT_SECONDS} seconds")
-            self._since, self._count = time.monotonic(), 0
-        return count
-
-    def close(self) -> None:
-        self._raw.close()
-        super().close()
+def _size(part: Path) -> int:
+    return part.stat().st_size if part.exists() else 0
 
 
-class _Response(http.client.HTTPResponse):
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        self._paced = _Paced(self.fp.detach())
-        self.fp = io.BufferedReader(self._paced)
+class _Pace:
+    """Says once that a download is slow."""
+
+    def __init__(self) -> None:
+        self._has_said = False
 
     def begin(self) -> None:
-        super().begin()
-        self._paced.has_headers = True
+        self._since, self._count = time.monotonic(), 0
 
-
-class _PacedOpener(urllib.request.AbstractHTTPHandler):
-    def do_open(self, http_class: Any, req: Any, **options: Any) -> Any:
-        def connect(*arguments: Any, **more: Any) -> Any:
-            connection = http_class(*arguments, **more)
-            connection.response_class = _Response
-            return connection
-
-        return super().do_open(connect, req, **options)
-
-
-class _Http(_PacedOpener, urllib.request.HTTPHandler): ...
-
-
-class _Https(_PacedOpener, urllib.request.HTTPSHandler): ...
-
-
-class _NoFtp(urllib.request.FTPHandler):
-    def ftp_open(self, req: Any) -> Any:
-        raise OSError("the server redirects to an ftp:// address")
+    def update(self, count: int, bar: Any) -> None:
+        self._count += count
+        seconds = time.monotonic() - self._since
+        if self._has_said or seconds < SLOW_SECONDS:
+            return
+        if self._count < SLOW_BYTES * seconds:
+            self._has_said = True
+            bar.clear()
+            say(
+                f"the server is slow, {self._count / seconds / 1e3:.0f} kB/s: --mirror URL names "
+                "another one, and --data-dir a copy of the data; what has come is kept"
+            )
+        self.begin()

@@ -48,6 +48,15 @@ def canonical_order(split: Split) -> tuple[Split, str]:
     and only if they hold the same labelled images. 50,000 CIFAR images take about 0.4 s.
     """
     hashes = split.hashes()
-    permutation = sorted(range(len(hashes)), key=hashes.__getitem__)
+    permutation = _sorted_positions(hashes)
     ordered = Split(split.images[permutation], split.labels[permutation])
     return ordered, fingerprint([hashes[i] for i in permutation])
+
+
+def canonical_positions(split: Split) -> list[int]:
+    """The positions of a split's images in the canonical order."""
+    return _sorted_positions(split.hashes())
+
+
+def _sorted_positions(hashes: list[bytes]) -> list[int]:
+    return sorted(range(len(hashes)), key=hashes.__getitem__)

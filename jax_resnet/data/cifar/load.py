@@ -7,6 +7,7 @@ from jax_resnet.data.cifar import LAYOUTS
 from jax_resnet.data.cifar.fingerprint import verify
 from jax_resnet.data.cifar.tfds import VERSION, read_tfds
 from jax_resnet.data.dataset import Dataset
+from jax_resnet.errors import UserError
 
 
 def load_cifar(
@@ -16,23 +17,27 @@ def load_cifar(
 
     The first of these that exists is read:
 
-    1. `data_dir/DATASET/3.0.2`, prepared by TFDS or by this function (`array_record`);
-    2. the original `cifar-10-batches-bin` or `cifar-10-binary.tar.gz` (`cifar-100-binary`,
-       `cifar-100-binary.tar.gz`), which is `data_dir` or lies in it;
-    3. the original archive from `mirror`, or from its authors' server; it is prepared in
-       `data_dir` as under 1, and then deleted.
+    1. `data_dir/DATASET/3.0.2`, prepared by TFDS or by this function (`array_record`); `data_dir`
+       may also be one of these two folders;
+    2. the original `cifar-10-batches-bin` or `cifar-10-binary.tar.gz`, or its Python version
+       `cifar-10-batches-py` or `cifar-10-python.tar.gz` (for CIFAR-100, `cifar-100-binary` and
+       `cifar-100-python`), which is `data_dir` or lies in it; or `data_dir` with Hugging Face's
+       two parquet files;
+    3. these parquet files from Hugging Face, or else the original archive from its authors'
+       server; or either of them from `mirror`. The data set is prepared in `data_dir` as under 1,
+       and what was downloaded is deleted.
 
     Every image and label of CIFAR-10 is checked by fingerprint, whatever the source. There is no
-    fingerprint for CIFAR-100: its archive must be the authors' byte for byte, and of a prepared
-    or unpacked copy only counts, shapes and labels are checked. The images are in the same order
-    from every source. Arguments and errors are those of `jax_resnet.data.load`.
+    fingerprint for CIFAR-100: its archive or parquet files must be the authors' or Hugging Face's
+    byte for byte, and of a prepared or unpacked copy only counts, shapes and labels are checked.
+    The images are in the same order from every source. Arguments and errors are those of
+    `jax_resnet.data.load`.
     """
     layout = LAYOUTS[dataset]
-    root = Path(data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets")
-    root = root.expanduser()
+    root = _find_root(data_dir, dataset)
     prepared = root / dataset / VERSION
     if not prepared.exists():
-        from jax_resnet.data.cifar.binary import find_original, read_original
+        from jax_resnet.data.cifar.find import find_original, read_original
         from jax_resnet.data.cifar.prepare import prepare
 
         path = find_original(layout, root)
@@ -42,3 +47,25 @@ def load_cifar(
         prepare(layout, prepared, mirror)
     splits, class_names = read_tfds(prepared)
     return verify(layout, splits, class_names, prepared)
+
+
+def _find_root(data_dir: str | os.PathLike[str] | None, dataset: str) -> Path:
+    """The folder of data sets; that of the data set or of its version stands for it.
+
+    The default place may be new. A `data_dir` that does not exist is more likely a slip.
+    """
+    default = os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
+    root = Path(default if data_dir is None else data_dir).expanduser()
+    if not root.exists():
+        if data_dir is None:
+            return root
+        raise UserError(
+            f"`data_dir` is {root}, which does not exist: expected a folder, in which {dataset} "
+            "is or is to be kept"
+        )
+    absolute = root.absolute()
+    if absolute.name == VERSION and absolute.parent.name == dataset:
+        return absolute.parents[1]
+    if absolute.name == dataset and (root / VERSION).is_dir():
+        return absolute.parent
+    return root

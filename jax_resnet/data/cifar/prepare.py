@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from jax_resnet.data.cifar import Layout
-from jax_resnet.data.cifar.binary import MAX_BYTES, Original, check_archive, read_original
-from jax_resnet.data.cifar.download import download
-from jax_resnet.data.cifar.fingerprint import verify
+from jax_resnet.data.cifar.fetch import discard, fetch
+from jax_resnet.data.cifar.fingerprint import canonical_positions
+from jax_resnet.data.cifar.original import Original, reordered
 from jax_resnet.errors import UserError
 from jax_resnet.files import CHECKSUMS, checksums, locked, write_json
 
@@ -18,39 +18,30 @@ from jax_resnet.files import CHECKSUMS, checksums, locked, write_json
 def prepare(layout: Layout, folder: Path, mirror: str | None) -> None:
     """Makes the TFDS folder `DATA_DIR/DATASET/VERSION`, or waits for another process to make it.
 
+    The records are in the canonical order, so that every source gives the same folder.
+
     Raises:
         UserError: naming the other ways to the data, if it can't be downloaded or written, or if
             what was downloaded is not genuine.
     """
     root = folder.parents[1]
-    url = mirror or layout.url
-    if url.endswith("/"):
-        url += layout.archive
-    archive = root / "downloads" / layout.archive
+    downloads = root / "downloads"
     try:
-        archive.parent.mkdir(parents=True, exist_ok=True)
-        with locked(archive.parent, wait=True):
+        downloads.mkdir(parents=True, exist_ok=True)
+        with locked(downloads, wait=True):
             if folder.exists():
                 return
-            if not archive.exists():  # it does if writing was interrupted
-                exact = mirror is None or layout.fingerprints is None
-                download(url, archive, layout.size if exact else MAX_BYTES)
-            try:
-                if mirror is None:
-                    check_archive(layout, archive)
-                original = read_original(layout, archive)
-                verify(layout, original.splits, original.names["label"], archive)
-            except UserError:
-                archive.unlink()
-                raise
-            write_tfds(layout.name, original, root)
-            archive.unlink()
+            original = fetch(layout, downloads, mirror)
+            order = {name: canonical_positions(each) for name, each in original.splits.items()}
+            write_tfds(layout.name, reordered(original, order), root)
+            discard(layout, downloads)
     except (UserError, OSError) as error:
         raise UserError(
-            f"{layout.name} is not in {root}, and downloading it from {url} failed: {error}\n  "
-            f"There are three ways on: `data_dir` with {layout.archive}, {layout.folder} or TFDS's "
-            f"{layout.name} in it; `mirror` with a URL of {layout.archive}; or `dataset` digits, "
-            "which needs no download."
+            f"{layout.name} is not in {root}, and {error}\n  "
+            f"There are three ways on: `data_dir` with {layout.archive}, {layout.folder}, "
+            f"{layout.pickled[0]}, Hugging Face's parquet files or TFDS's {layout.name} in it; "
+            f"`mirror` with a URL of {layout.archive} or of a folder with the parquet files; or "
+            "`dataset` digits, which needs no download."
         ) from None
 
 
@@ -58,7 +49,8 @@ def write_tfds(name: str, original: Original, data_dir: Path) -> None:
     """Writes `DATA_DIR/NAME/VERSION` as TFDS does, as `array_record`, and checksums of its files.
 
     TFDS's builder writes, to a temporary folder that it renames; it is given PNG bytes, for which
-    it does not need TensorFlow. Records, their order and all metadata are those of TFDS.
+    it does not need TensorFlow. Records and all metadata are those of TFDS, and so is their order
+    for images in the order of the original archive.
     """
     import tensorflow_datasets as tfds
 

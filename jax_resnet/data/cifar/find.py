@@ -1,0 +1,70 @@
+"""CIFAR in a form that people hold: the original archives and folders, and Hugging Face's files."""
+
+import hashlib
+from pathlib import Path
+
+from jax_resnet.data.cifar import Layout
+from jax_resnet.data.cifar.archive import MAX_BYTES, read_archive
+from jax_resnet.data.cifar.binary import read_binary
+from jax_resnet.data.cifar.original import Original
+from jax_resnet.data.cifar.parquet import has_parquet, read_parquet
+from jax_resnet.data.cifar.pickled import read_pickled
+from jax_resnet.errors import UserError
+from jax_resnet.files import refuse_special
+
+
+def find_original(layout: Layout, root: Path) -> Path | None:
+    """The folder or archive of any of these forms: `root` itself, or in it."""
+    names = (layout.folder, layout.archive, *layout.pickled)
+    if root.name in names or root.is_file():
+        return root
+    files = _binary_files(layout) + _pickled_files(layout)
+    if has_parquet(layout, root) or any((root / file).is_file() for file in files):
+        return root
+    return next((root / name for name in names if (root / name).exists()), None)
+
+
+def read_original(layout: Layout, path: Path) -> Original:
+    """Reads the folder or archive; what it holds says in which form.
+
+    Raises:
+        UserError: for one that is incomplete, truncated or no archive, or for a data set without
+            fingerprints if the archive is not the authors'.
+    """
+    if path.is_dir() and has_parquet(layout, path):
+        return read_parquet(layout, {k: path / file.name for k, file in layout.parquet.items()})
+    binary, pickled = _binary_files(layout), _pickled_files(layout)
+    if path.is_dir():
+        found = [path / name for name in binary + pickled if (path / name).is_file()]
+        if large := [file for file in found if file.stat().st_size > MAX_BYTES]:
+            raise UserError(f"{large[0]} has more than {MAX_BYTES} bytes")
+        contents = {file.name: file.read_bytes() for file in found}
+    else:
+        refuse_special(path)
+        if layout.fingerprints is None:
+            check_archive(layout, path)
+        contents = read_archive(path, (layout.folder, layout.pickled[0]))
+    is_pickled = path.name in layout.pickled or any(name in contents for name in pickled)
+    wanted, archive = (pickled, layout.pickled[1]) if is_pickled else (binary, layout.archive)
+    if missing := sorted(set(wanted) - contents.keys()):
+        raise UserError(f"{path} is not {archive}: it lacks {', '.join(missing)}")
+    return (read_pickled if is_pickled else read_binary)(layout, contents, path)
+
+
+def check_archive(layout: Layout, path: Path) -> None:
+    """Raises UserError unless the file is, byte for byte, an archive of the authors'."""
+    with path.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    if sha256 not in (layout.sha256, layout.pickled_sha256):
+        raise UserError(
+            f"{path} is truncated or altered: {path.stat().st_size} bytes with SHA-256 {sha256}, "
+            f"but the original {layout.archive} has {layout.size} with {layout.sha256}"
+        )
+
+
+def _binary_files(layout: Layout) -> list[str]:
+    return [*layout.label_files.values(), *sum(layout.files.values(), ())]
+
+
+def _pickled_files(layout: Layout) -> list[str]:
+    return [layout.pickled_names, *sum(layout.pickled_files.values(), ())]
