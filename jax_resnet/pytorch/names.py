@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from jax_resnet.errors import UserError
-from jax_resnet.model import STAGE_CHANNELS, ResNet, Shortcut
+from jax_resnet.model import ResNet, Shortcut
 
 FamilyName = Literal["article", "akamaster"]
 
@@ -86,7 +86,7 @@ def layers(family: Family, model: ResNet) -> Iterator[tuple[str, tuple[str, ...]
     """PyTorch's prefix, Flax's path and the kind of each layer of `model`."""
     yield family.stem_conv, ("stem_conv",), "conv"
     yield family.stem_norm, ("stem_norm",), "norm"
-    for stage in range(len(STAGE_CHANNELS)):
+    for stage in range(len(model.channels)):
         for block in range((model.depth - 2) // 6):
             place = {"s": stage + family.first_stage, "b": block}
             path = (f"stage{stage + 1}", f"block{block + 1}")
