@@ -113,7 +113,10 @@ class Classifier(struct.PyTreeNode):
         except Exception as error:  # for a dtype unknown to NumPy, nearly anything
             raise UserError(f"{path} can't be read as a Classifier file: {error}") from error
         if metadata.get("format") not in FORMATS:
-            raise UserError(f"{path} is not a Classifier file: its header lacks {FORMAT!r}")
+            raise UserError(
+                f"{path} is not a Classifier file: its header lacks {FORMAT!r}; if it holds "
+                "weights of PyTorch, `jax-resnet convert` makes a Classifier file of it"
+            )
         header = metadata.get("classifier", "")
         covered = header if metadata["format"] == FORMAT else ""
         if metadata.get("sha256") != digest(arrays, covered):
