@@ -1,7 +1,6 @@
 """Files of PyTorch state dicts, as NumPy arrays by name."""
 
 import os
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -90,7 +89,9 @@ def _read_torch(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     torch = _import_torch(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
+    except OSError:
+        raise
+    except Exception as error:  # a file that is no pickle raises nearly anything
         raise UserError(
             f"{path} is damaged, or holds objects other than tensors, which are not loaded: "
             "expected a file of `torch.save(model.state_dict(), ...)`"

@@ -53,14 +53,7 @@ def from_torch(
     model = describe(state, family, shortcut)
     channels = _shape(state, f"{family.stem_conv}.weight", 4)[1]
     variables = _transpose(state, family, model, channels)
-    if class_names is None:
-        numbers = tuple(str(i) for i in range(model.num_classes))
-        class_names = CIFAR10_CLASSES if model.num_classes == 10 else numbers
-    if len(class_names) != model.num_classes:
-        raise UserError(
-            f"`class_names` has {len(class_names)} names, expected {model.num_classes}: "
-            "one for each class of the net"
-        )
+    class_names = _name_classes(class_names, model.num_classes)
     mean = family.mean if mean is None else mean
     std = family.std if std is None else std
     if mean is None or std is None:
@@ -73,7 +66,7 @@ def from_torch(
         mean=_per_channel("mean", mean, channels),
         std=_per_channel("std", std, channels),
         model=model,
-        class_names=tuple(class_names),
+        class_names=class_names,
     )
     return classifier, family
 
@@ -195,6 +188,16 @@ def _shape(state: Mapping[str, np.ndarray], name: str, dimensions: int) -> tuple
     if len(shape) != dimensions:
         raise UserError(f"{name} has shape {shape}, expected {dimensions} dimensions")
     return shape
+
+
+def _name_classes(given: tuple[str, ...] | None, count: int) -> tuple[str, ...]:
+    if given is None:
+        return CIFAR10_CLASSES if count == 10 else tuple(str(i) for i in range(count))
+    if len(given) != count:
+        raise UserError(
+            f"`class_names` has {len(given)} names, expected {count}: one for each class of the net"
+        )
+    return tuple(given)
 
 
 def _per_channel(

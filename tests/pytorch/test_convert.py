@@ -8,7 +8,6 @@ from collections import OrderedDict
 
 import numpy as np
 import pytest
-from safetensors.numpy import save_file
 from support import SHARED
 from test_torch_weights import random_variables, state_of
 
@@ -146,25 +145,6 @@ def test_refusals_name_the_file_or_the_flag(call, refused, tmp_path):
     )
     assert "--family is for a Classifier" in refused(good, out, "--family", "article")
     assert "no net with shortcut zeropad" in refused(model, out, "--family", "akamaster")
-
-
-@pytest.mark.parametrize("script", ["evaluate.py", "predict.py", "export.py"])
-@pytest.mark.parametrize("start", [b"PK\3\4", b"\x80\2\x8a\x0al\xfc\x9cF"])
-def test_where_a_model_is_expected_pytorchs_files_are_said_to_need_convert(
-    call, tmp_path, script, start
-):
-    source = tmp_path / "weights.th"
-    source.write_bytes(start + bytes(100))
-    code, stdout, stderr = call(script, source, *([] if script == "evaluate.py" else ["out"]))
-    assert (code, stdout) == (2, "")
-    assert f"`jax-resnet convert {source} weights.safetensors` makes" in stderr
-    assert stderr.count("\n") == 1
-
-
-def test_a_state_dict_in_safetensors_is_said_to_need_convert(call, tmp_path):
-    save_file(state_of(), tmp_path / "weights.safetensors")
-    code, _, stderr = call("export.py", tmp_path / "weights.safetensors", tmp_path / "out")
-    assert (code, "`jax-resnet convert` makes" in stderr) == (2, True)
 
 
 @pytest.mark.parametrize(

@@ -152,3 +152,7 @@ def test_what_is_no_state_dict_is_refused_in_few_words(tmp_path):
         with pytest.raises(UserError, match=message) as caught:
             read_state_dict(path)
         assert len(str(caught.value)) < 300 + len(str(path))
+    for damaged in (b"hello", b"", path.read_bytes()[:-99]):
+        path.write_bytes(damaged)
+        with pytest.raises(UserError, match=r"in\.pth is damaged, or holds objects other than"):
+            read_state_dict(path)
