@@ -20,6 +20,7 @@ FORMAT = "jax_resnet.Classifier/2"
 FORMATS = ("jax_resnet.Classifier/1", FORMAT)  # 1 has the arrays alone under its checksum
 CLASSIFIER_FILE = "classifier.safetensors"  # in the folder of a finished run
 MAX_IMAGE_SIZE = 4096
+_DEFAULTS = {"channels": ResNet.channels, "image_size": [32, 32], "dtype": "float32"}
 _DTYPES = {"float16": "F16", "float32": "F32", "float64": "F64"}  # by NumPy's names
 
 
@@ -86,6 +87,7 @@ class Classifier(struct.PyTreeNode):
             {
                 "depth": self.model.depth,
                 "shortcut": self.model.shortcut,
+                "channels": self.model.channels,
                 "dtype": getattr(self.model.dtype, "__name__", str(self.model.dtype)),
                 "class_names": self.class_names,
                 "image_size": self.image_size,
@@ -111,7 +113,10 @@ class Classifier(struct.PyTreeNode):
         except Exception as error:  # for a dtype unknown to NumPy, nearly anything
             raise UserError(f"{path} can't be read as a Classifier file: {error}") from error
         if metadata.get("format") not in FORMATS:
-            raise UserError(f"{path} is not a Classifier file: its header lacks {FORMAT!r}")
+            raise UserError(
+                f"{path} is not a Classifier file: its header lacks {FORMAT!r}; if it holds "
+                "weights of PyTorch, `jax-resnet convert` makes a Classifier file of it"
+            )
         header = metadata.get("classifier", "")
         covered = header if metadata["format"] == FORMAT else ""
         if metadata.get("sha256") != digest(arrays, covered):
@@ -144,7 +149,7 @@ def _build(header: str, arrays: dict[str, np.ndarray]) -> Classifier:
     Raises:
         UserError: if they don't describe one.
     """
-    values = {"image_size": [32, 32], "dtype": "float32"} | parse_json(header, dict, "its header")
+    values = _DEFAULTS | parse_json(header, dict, "its header")
     if missing := {"depth", "shortcut", "class_names"} - values.keys():
         raise UserError(f"its header lacks {', '.join(sorted(missing))}")
     depth, class_names, size = values["depth"], values["class_names"], values["image_size"]
@@ -165,7 +170,9 @@ def _build(header: str, arrays: dict[str, np.ndarray]) -> Classifier:
         )
     if values["dtype"] not in (*_DTYPES, "bfloat16"):
         raise UserError(f"`dtype` is {values['dtype']!r}, expected a floating-point type")
-    model = ResNet(depth, len(class_names), values["shortcut"], getattr(jnp, values["dtype"]))
+    dtype, channels = getattr(jnp, values["dtype"]), values["channels"]
+    channels = tuple(channels) if isinstance(channels, list) else channels
+    model = ResNet(depth, len(class_names), values["shortcut"], dtype, channels=channels)
     _check_arrays(model, arrays)
     with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused
         arrays = {
@@ -185,6 +192,8 @@ def _check_arrays(model: ResNet, arrays: dict[str, np.ndarray]) -> None:
     """Raises a `UserError` unless the arrays have the names and shapes of the net's."""
     kernel = arrays.get("variables/params/stem_conv/kernel", np.empty(0))
     channels = kernel.shape[2] if kernel.ndim == 4 and kernel.size else 1
+    if max(model.channels) > max((max(x.shape, default=0) for x in arrays.values()), default=0):
+        raise UserError(f"`channels` is {model.channels}, which does not fit its arrays")
     images = jax.ShapeDtypeStruct((1, MIN_IMAGE_SIZE, MIN_IMAGE_SIZE, channels), jnp.float32)
     variables = jax.eval_shape(model.init, jax.random.key(0), images)
     shapes = {

@@ -14,8 +14,9 @@ PLATFORMS = ("cpu", "cuda", "tpu")
 def export_classifier(classifier: Classifier, image_size: tuple[int, int] | None = None) -> bytes:
     """The classifier and its weights, serialised by `jax.export` for CPU, GPU and TPU.
 
-    `jax.export.deserialize(bytearray(content)).call(images)` takes a batch of any size of uint8
-    NHWC images, and returns float32 logits.
+    `jax.export.deserialize(bytearray(content)).call(images)` takes one or more uint8 NHWC images,
+    and returns float32 logits; for no images it raises a `ValueError`. JAX promises that versions
+    up to six months newer, and three weeks older, than the exporting one run the content.
 
     Args:
         classifier: what is exported.

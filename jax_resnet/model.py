@@ -8,7 +8,7 @@
     head       1             classes    global average pooling, dense layer
 
 A net of depth 6n + 2 has n blocks in each stage. Every convolution is followed by BatchNorm, and
-has no bias.
+has no bias. The channels are the paper's, and a field of the net.
 """
 
 from collections.abc import Callable
@@ -36,7 +36,6 @@ Shortcut = Annotated[
     ),
 ]
 SHORTCUTS = (*get_args(ShortcutName), None)
-STAGE_CHANNELS = (16, 32, 64)
 MIN_IMAGE_SIZE = 4  # two strides by 2 leave one pixel
 PARTS = ("stem_conv", "stem_norm", "stage1", "stage2", "stage3", "head")  # names in the variables
 
@@ -101,9 +100,11 @@ class ResNet(nn.Module):
             bfloat16 is no faster than float32.
         param_dtype: dtype of the parameters.
         conv_general_dilated: the convolution, with the signature of `jax.lax.conv_general_dilated`.
+        channels: of the three stages; the stem has those of the first. Only conv1x1 and the plain
+            net can have fewer than in the stage before.
 
     Raises:
-        UserError: for another depth or shortcut.
+        UserError: for another depth or shortcut, or other channels.
     """
 
     depth: int = 20
@@ -112,11 +113,13 @@ class ResNet(nn.Module):
     dtype: Any = jnp.float32
     param_dtype: Any = jnp.float32
     conv_general_dilated: Callable[..., Array] = jax.lax.conv_general_dilated
+    channels: tuple[int, int, int] = (16, 32, 64)
 
     def __post_init__(self) -> None:
         check_depth(self.depth)
         if self.shortcut not in SHORTCUTS:
             raise UserError(f"`shortcut` is {self.shortcut!r}, expected one of {SHORTCUTS}")
+        check_channels(self.channels, self.shortcut)
         super().__post_init__()
 
     @nn.compact
@@ -152,9 +155,9 @@ class ResNet(nn.Module):
         norm = partial(BatchNorm, use_running_average=not train, **dtypes)
         block = partial(Block, shortcut=self.shortcut, conv=conv, norm=norm)
 
-        x = conv(STAGE_CHANNELS[0], (3, 3), name="stem_conv")(images)
+        x = conv(self.channels[0], (3, 3), name="stem_conv")(images)
         x = norm(name="stem_norm")(x)
-        for i, channels in enumerate(STAGE_CHANNELS):
+        for i, channels in enumerate(self.channels):
             stride = 1 if i == 0 else 2
             blocks = (self.depth - 2) // 6
             x = Stage(blocks, channels, stride, block, name=f"stage{i + 1}")(x)
@@ -172,3 +175,20 @@ def check_depth(depth: int) -> None:
     if n < 1 or rest:
         near = f"{6 * n + 2} or {6 * n + 8}" if n >= 1 else "8"
         raise UserError(f"`depth` is {depth}, expected 6n + 2 with n >= 1, such as {near}")
+
+
+def check_channels(channels: object, shortcut: Shortcut) -> None:
+    """Raises a `UserError` unless a net with this shortcut can have stages of these channels."""
+    if (
+        not isinstance(channels, tuple)
+        or len(channels) != 3
+        or not all(type(n) is int and n > 0 for n in channels)
+    ):
+        raise UserError(
+            f"`channels` is {channels!r}, expected a tuple of three whole numbers above 0"
+        )
+    if shortcut in ("zeropad", "subsample") and list(channels) != sorted(channels):
+        raise UserError(
+            f"`channels` is {channels}, expected no fewer than in the stage before: shortcut "
+            f"{shortcut} can add channels, but not remove them"
+        )

@@ -4,6 +4,7 @@
 """
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import overload
 
@@ -11,6 +12,9 @@ from jax_resnet.classifier import CLASSIFIER_FILE, Classifier
 from jax_resnet.errors import UserError
 
 WEIGHTS = Path(__file__).parent / "weights"
+# How a zip file and a pickle begin: PyTorch's files now and before 2020. As the length of a
+# safetensors header, with which a Classifier file begins, these are more than its readers allow.
+PYTORCH = (b"PK\x03\x04", b"\x80\x02\x8a\x0a")
 
 
 @overload
@@ -50,7 +54,8 @@ def find_classifier(model: str | os.PathLike[str]) -> Path:
     """The Classifier file of `model`: a run's folder, a Classifier file, or a name in `names()`.
 
     Raises:
-        UserError: if there is no such file, or the run has not finished.
+        UserError: if there is no such file, it holds weights of PyTorch, or the run has not
+            finished.
     """
     path = Path(model)
     if path.is_dir():
@@ -60,6 +65,7 @@ def find_classifier(model: str | os.PathLike[str]) -> Path:
             )
         return path / CLASSIFIER_FILE
     if path.is_file():
+        refuse_pytorch(path)
         return path
     if str(model) in names():
         return shipped_file(str(model))
@@ -67,6 +73,16 @@ def find_classifier(model: str | os.PathLike[str]) -> Path:
         f"{path} does not exist, expected a run's folder, a Classifier file, "
         f"or one of {', '.join(names())}"
     )
+
+
+def refuse_pytorch(path: Path) -> None:
+    """Raises a `UserError` that names the command `convert` if the file is one of PyTorch."""
+    with suppress(OSError), path.open("rb") as file:  # what can't be read is refused later
+        if file.read(4) in PYTORCH:
+            raise UserError(
+                f"{path} is a file of PyTorch or NumPy, expected a Classifier file, which "
+                f"`jax-resnet convert {path} {path.stem}.safetensors` makes of weights"
+            )
 
 
 def load_classifier(model: str | os.PathLike[str]) -> Classifier:

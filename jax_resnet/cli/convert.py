@@ -29,14 +29,16 @@ class Convert:
     """Turn PyTorch's weights into a Classifier file, or a Classifier into PyTorch's weights."""
 
     source: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="SOURCE")]
-    """A state dict (.npz, .safetensors; .pt, .pth, .th where PyTorch is installed); or, to convert
-    to PyTorch, a run's folder, a Classifier file or the name of a shipped model."""
+    """A state dict (.npz, .safetensors; .pt, .pth, .th, .pth.tar, .ckpt, .bin where PyTorch is
+    installed); or, to convert to PyTorch, a run's folder, a Classifier file or the name of a
+    shipped model."""
     out: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="OUT")]
     """The new file; its suffix says the format of PyTorch's weights."""
     shortcut: ShortcutFlag = "auto"
     """The net's shortcuts, which names of weights don't always show; auto is what they suggest."""
     mean: tuple[float, ...] | None = None
-    """Of the inputs scaled to [0, 1], one number a channel; by default the original's."""
+    """Of the inputs scaled to [0, 1], one number a channel; by default the original's. Weights with
+    torchvision's names don't tell theirs."""
     std: tuple[float, ...] | None = None
     """Like mean."""
     class_names: tuple[str, ...] | None = None

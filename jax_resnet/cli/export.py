@@ -16,7 +16,11 @@ from jax_resnet.pretrained import load_classifier
 
 @dataclass(frozen=True)
 class Export:
-    """Write a model with jax.export: uint8 NHWC images in, float32 logits out, any batch size."""
+    """Write a model with jax.export: uint8 NHWC images in, float32 logits out, one image or more.
+
+    JAX promises to read the file for six months: archive the model's own safetensors file, which
+    has no such limit, and export it again when needed.
+    """
 
     model: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="MODEL")]
     """A run's folder, a Classifier file, or the name of a shipped model."""

@@ -12,17 +12,20 @@ from jax_resnet.files import new_file, refuse_special
 
 TORCH_SUFFIXES = (".pt", ".pth", ".th")
 SUFFIXES = (".npz", ".safetensors", *TORCH_SUFFIXES)
+READ_SUFFIXES = (*SUFFIXES, ".pth.tar", ".ckpt", ".bin")  # other names of PyTorch's format
+ENTRIES = ("state_dict", "model_state_dict", "model", "net")  # of checkpoints, with a state dict
 
 
 def read_state_dict(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
-    """Reads arrays by name from `.npz`, `.safetensors`, or, with PyTorch, `.pt`, `.pth`, `.th`.
+    """Reads arrays by name from a file that ends in one of `READ_SUFFIXES`.
 
-    No pickled object is loaded: `.npz` is read without objects, PyTorch's with `weights_only`.
+    All but `.npz` and `.safetensors` need PyTorch, and may have the arrays in one of `ENTRIES`. No
+    pickled object is loaded: `.npz` is read without objects, PyTorch's with `weights_only`.
 
     Raises:
         UserError: naming the file, if it can't be read or is no state dict.
     """
-    suffix = _suffix(path)
+    suffix = _suffix(path, READ_SUFFIXES)
     refuse_special(path)
     try:
         if suffix == ".npz":
@@ -36,7 +39,7 @@ def read_state_dict(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     except UserError:
         raise
     except Exception as error:  # each library raises others
-        raise UserError(f"{path} can't be read: {error}") from error
+        raise UserError(f"{path} can't be read: {str(error).partition(chr(10))[0]}") from error
 
 
 def write_state_dict(state: Mapping[str, np.ndarray], path: str | os.PathLike[str]) -> None:
@@ -45,7 +48,7 @@ def write_state_dict(state: Mapping[str, np.ndarray], path: str | os.PathLike[st
     Raises:
         UserError: if `path` exists, can't be written, or has another suffix.
     """
-    suffix = _suffix(path)
+    suffix = _suffix(path, SUFFIXES)
     if suffix in TORCH_SUFFIXES:
         _import_torch(path)
     with new_file(path) as unfinished:
@@ -63,11 +66,12 @@ def write_state_dict(state: Mapping[str, np.ndarray], path: str | os.PathLike[st
             torch.save(tensors, unfinished)
 
 
-def _suffix(path: str | os.PathLike[str]) -> str:
-    suffix = Path(path).suffix.lower()
-    if suffix not in SUFFIXES:
-        raise UserError(f"{path} ends in {suffix!r}, expected one of {', '.join(SUFFIXES)}")
-    return suffix
+def _suffix(path: str | os.PathLike[str], known: tuple[str, ...]) -> str:
+    name = Path(path).name.lower()
+    for suffix in known:
+        if name.endswith(suffix):
+            return suffix
+    raise UserError(f"{path} ends in {Path(path).suffix!r}, expected one of {', '.join(known)}")
 
 
 def _import_torch(path: str | os.PathLike[str]):  # type: ignore[no-untyped-def]
@@ -83,11 +87,25 @@ def _import_torch(path: str | os.PathLike[str]):  # type: ignore[no-untyped-def]
 
 def _read_torch(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     torch = _import_torch(path)
-    content = torch.load(path, map_location="cpu", weights_only=True)
-    state = content.get("state_dict", content)
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError:
+        raise
+    except Exception as error:  # a file that is no pickle raises nearly anything
+        raise UserError(
+            f"{path} is damaged, or holds objects other than tensors, which are not loaded: "
+            "expected a file of `torch.save(model.state_dict(), ...)`"
+        ) from error
+    if not isinstance(content, Mapping):
+        raise UserError(f"{path} holds a {type(content).__name__}, expected a state dict")
+    entries = (content.get(name) for name in ENTRIES)
+    state = next((entry for entry in entries if isinstance(entry, Mapping)), content)
     for name, value in state.items():
         if not isinstance(value, torch.Tensor):
-            raise UserError(f"{path} has {name!r}, which is no tensor: expected a state dict")
+            raise UserError(
+                f"{path} has {name!r}, which is no tensor, expected a state dict, or one under "
+                f"{', '.join(ENTRIES)}"
+            )
     return {
         name: (tensor.float() if tensor.is_floating_point() else tensor).detach().numpy()
         for name, tensor in state.items()

@@ -1,7 +1,9 @@
-"""The names of the tensors of these nets in two families of PyTorch implementations.
+"""The names of the tensors of these nets in three families of PyTorch implementations.
 
 The article's has names such as `conv2x.0.conv1.0.weight` and `fc.weight`; akamaster's, from the
-repository pytorch_resnet_cifar10, such as `layer1.0.conv1.weight` and `linear.weight`.
+repository pytorch_resnet_cifar10, such as `layer1.0.conv1.weight` and `linear.weight`;
+torchvision's, which many implementations use, such as `layer1.0.conv1.weight`,
+`layer2.0.downsample.0.weight` and `fc.weight`.
 """
 
 from collections.abc import Iterable, Iterator
@@ -9,9 +11,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from jax_resnet.errors import UserError
-from jax_resnet.model import STAGE_CHANNELS, ResNet, Shortcut
+from jax_resnet.model import ResNet, Shortcut
 
-FamilyName = Literal["article", "akamaster"]
+FamilyName = Literal["article", "akamaster", "torchvision"]
 
 
 @dataclass(frozen=True)
@@ -27,9 +29,9 @@ class Family:
     shortcut_conv: str
     shortcut_norm: str
     head: str
-    shortcuts: tuple[Shortcut, ...]  # that its nets compute; the first is that without weights
-    mean: tuple[float, float, float]  # of its inputs, by RGB channel scaled to [0, 1]
-    std: tuple[float, float, float]
+    shortcuts: tuple[Shortcut, ...]  # that its nets compute; the first, where names show none
+    mean: tuple[float, float, float] | None  # of its inputs, by RGB channel scaled to [0, 1]
+    std: tuple[float, float, float] | None  # None where the family's nets differ
 
 
 _FAMILIES = (
@@ -61,6 +63,20 @@ _FAMILIES = (
         mean=(0.485, 0.456, 0.406),  # ImageNet's, as that implementation was trained
         std=(0.229, 0.224, 0.225),
     ),
+    Family(
+        name="torchvision",
+        stem_conv="conv1",
+        stem_norm="bn1",
+        first_stage=1,
+        conv="layer{s}.{b}.conv{k}",
+        norm="layer{s}.{b}.bn{k}",
+        shortcut_conv="layer{s}.{b}.downsample.0",
+        shortcut_norm="layer{s}.{b}.downsample.1",
+        head="fc",
+        shortcuts=("conv1x1",),
+        mean=None,
+        std=None,
+    ),
 )
 FAMILIES = {family.name: family for family in _FAMILIES}
 
@@ -86,7 +102,7 @@ def layers(family: Family, model: ResNet) -> Iterator[tuple[str, tuple[str, ...]
     """PyTorch's prefix, Flax's path and the kind of each layer of `model`."""
     yield family.stem_conv, ("stem_conv",), "conv"
     yield family.stem_norm, ("stem_norm",), "norm"
-    for stage in range(len(STAGE_CHANNELS)):
+    for stage in range(len(model.channels)):
         for block in range((model.depth - 2) // 6):
             place = {"s": stage + family.first_stage, "b": block}
             path = (f"stage{stage + 1}", f"block{block + 1}")

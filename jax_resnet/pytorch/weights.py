@@ -1,7 +1,8 @@
 """PyTorch state dicts to `Classifier`s and back."""
 
 import re
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import jax
@@ -15,7 +16,9 @@ from jax_resnet.errors import UserError
 from jax_resnet.model import ResNet, Shortcut
 from jax_resnet.pytorch.names import FAMILIES, Family, FamilyName, tensors
 
-PREFIX = "module."  # torch.nn.DataParallel puts it before every name
+# What wrappers put before names: DataParallel and AveragedModel, torch.compile, Lightning.
+PREFIXES = re.compile(r"^((module|_orig_mod|model)\.)+")
+UNUSED = re.compile(r"^n_averaged$|num_batches_tracked$")  # counters, without effect on results
 
 
 def from_torch(
@@ -29,40 +32,41 @@ def from_torch(
     """A `Classifier` with the weights of a PyTorch net, and the family of the weights' names.
 
     Args:
-        state_dict: float arrays by PyTorch's names, with or without `module.` before each.
+        state_dict: float arrays by PyTorch's names, with or without `module.`, `_orig_mod.` and
+            `model.` before each.
         shortcut: by default read from the names. A shortcut without weights leaves no names:
             those of the article's plain net are those of its zeropad net, so the plain net
             needs `None` here.
         mean: of the inputs scaled to [0, 1], one number a channel, in [0, 1]; by default the
-            family's.
+            family's, which torchvision's has not.
         std: standard deviation, like `mean`, above 0 and at most 1.
         class_names: by default CIFAR-10's for ten classes, else "0", "1", ...
 
     Raises:
         UserError: if the names are of no family; if arrays are missing, extra, of a wrong shape
-            or dtype, not finite in float32, or negative variances (the message lists them all);
-            or if `mean`, `std` or `class_names` don't fit the net.
+            or dtype, not finite in float32, or negative variances (the message has the first of
+            each kind); or if `mean`, `std` or `class_names` don't fit the net, or are needed.
     """
-    state = {name: np.asarray(array) for name, array in without_prefix(state_dict).items()}
-    state = {k: v for k, v in state.items() if not k.endswith("num_batches_tracked")}
+    state = {name: np.asarray(array) for name, array in without_prefixes(state_dict).items()}
+    state = {name: array for name, array in state.items() if not UNUSED.search(name)}
     family = recognise(state)
     model = describe(state, family, shortcut)
     channels = _shape(state, f"{family.stem_conv}.weight", 4)[1]
     variables = _transpose(state, family, model, channels)
-    if class_names is None:
-        numbers = tuple(str(i) for i in range(model.num_classes))
-        class_names = CIFAR10_CLASSES if model.num_classes == 10 else numbers
-    if len(class_names) != model.num_classes:
+    class_names = _name_classes(class_names, model.num_classes)
+    mean = family.mean if mean is None else mean
+    std = family.std if std is None else std
+    if mean is None or std is None:
         raise UserError(
-            f"`class_names` has {len(class_names)} names, expected {model.num_classes}: "
-            "one for each class of the net"
+            f"`mean` and `std` are needed, expected those of the net's training: nets with "
+            f"{family.name}'s names differ in them, and docs/from_pytorch.md has those of some"
         )
     classifier = Classifier(
         variables=variables,
-        mean=_per_channel("mean", family.mean if mean is None else mean, channels),
-        std=_per_channel("std", family.std if std is None else std, channels),
+        mean=_per_channel("mean", mean, channels),
+        std=_per_channel("std", std, channels),
         model=model,
-        class_names=tuple(class_names),
+        class_names=class_names,
     )
     return classifier, family
 
@@ -73,28 +77,35 @@ def _transpose(
     """Flax's variables from PyTorch's arrays, which must be exactly those of `model`."""
     shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 8, 8, channels)))
     expected = traverse_util.flatten_dict(shapes)
-    left, variables, faults = dict(state), {}, []
+    left, variables = dict(state), {}
+    faults: defaultdict[str, list[str]] = defaultdict(list)
     for name, (path, axes) in tensors(family, model, expected).items():
         if name not in left:
-            faults.append(f"missing: {name}")
+            faults["missing"].append(name)
             continue
         array = left.pop(name)
         wanted = tuple(expected[path].shape[axes.index(i)] for i in range(len(axes)))
         if array.shape != wanted:
-            faults.append(f"of the wrong shape: {name} {array.shape}, expected {wanted}")
+            faults["of the wrong shape"].append(f"{name} {array.shape} instead of {wanted}")
         elif not jnp.issubdtype(array.dtype, jnp.floating):
-            faults.append(f"of the wrong type: {name} {array.dtype}, expected floats")
+            faults["of the wrong type"].append(f"{name} {array.dtype} instead of floats")
         elif not (abs(array) <= np.finfo(np.float32).max).all():
-            faults.append(f"not finite: {name}")
+            faults["not finite"].append(name)
         elif path[-1] == "var" and array.min() < 0:
-            faults.append(f"negative: {name}")
+            faults["negative"].append(name)
         else:
             variables[path] = jnp.asarray(array.transpose(axes), jnp.float32)
-    faults += [f"extra: {name}" for name in left]
-    if faults:
+    faults["extra"] += left
+    if listed := "; ".join(f"{kind}: {first(those)}" for kind, those in faults.items() if those):
         net = f"{family.name} ResNet-{model.depth}, shortcut {model.shortcut or 'none'}"
-        raise UserError(f"not the weights of {net}; " + "; ".join(faults))
+        raise UserError(f"not the weights of {net}; {listed}")
     return traverse_util.unflatten_dict(variables)
+
+
+def first(names: Sequence[str], count: int = 2) -> str:
+    """The first of many names, and how many more there are."""
+    more = f" and {len(names) - count} more" if len(names) > count else ""
+    return ", ".join(names[:count]) + more
 
 
 def to_torch(
@@ -120,11 +131,19 @@ def to_torch(
     return state
 
 
-def without_prefix(state_dict: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The same arrays, without `module.` if every name begins with it."""
-    if not all(name.startswith(PREFIX) for name in state_dict):
-        return dict(state_dict)
-    return {name.removeprefix(PREFIX): array for name, array in state_dict.items()}
+def without_prefixes(state_dict: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The same arrays, by names without what wrappers of the net put before them.
+
+    Raises:
+        UserError: if two arrays then have one name.
+    """
+    state: dict[str, np.ndarray] = {}
+    for name, array in state_dict.items():
+        bare = PREFIXES.sub("", name)
+        if bare in state:
+            raise UserError(f"{bare} is there twice, once with a prefix: expected one net")
+        state[bare] = array
+    return state
 
 
 def recognise(state: Mapping[str, np.ndarray]) -> Family:
@@ -147,13 +166,21 @@ def describe(
     state: Mapping[str, np.ndarray], family: Family, shortcut: Shortcut | Literal["auto"]
 ) -> ResNet:
     """The net that the names and shapes describe."""
-    pattern = family.conv.replace(".", r"\.").format(s=r"\d+", b=r"(\d+)", k="[12]")
-    blocks = {match[1] for match in (re.match(pattern, name) for name in state) if match}
-    has_conv1x1 = any(".conv1x1." in name or ".shortcut." in name for name in state)
+
+    def blocks(layer: str) -> set[str]:
+        pattern = layer.replace(".", r"\.").format(s=r"\d+", b=r"(\d+)", k="[12]")
+        return {match[1] for match in (re.match(pattern, name) for name in state) if match}
+
     if shortcut == "auto":
-        shortcut = "conv1x1" if has_conv1x1 else family.shortcuts[0]
+        shortcut = "conv1x1" if blocks(family.shortcut_conv) else family.shortcuts[0]
     num_classes = _shape(state, f"{family.head}.weight", 2)[0]
-    return ResNet(6 * max(len(blocks), 1) + 2, num_classes, shortcut)
+    channels = list(ResNet.channels)
+    for i in range(len(channels)):
+        name = f"{family.conv.format(s=family.first_stage + i, b=0, k=1)}.weight"
+        if name in state:
+            channels[i] = _shape(state, name, 4)[0]
+    depth = 6 * max(len(blocks(family.conv)), 1) + 2
+    return ResNet(depth, num_classes, shortcut, channels=(channels[0], channels[1], channels[2]))
 
 
 def _shape(state: Mapping[str, np.ndarray], name: str, dimensions: int) -> tuple[int, ...]:
@@ -161,6 +188,16 @@ def _shape(state: Mapping[str, np.ndarray], name: str, dimensions: int) -> tuple
     if len(shape) != dimensions:
         raise UserError(f"{name} has shape {shape}, expected {dimensions} dimensions")
     return shape
+
+
+def _name_classes(given: tuple[str, ...] | None, count: int) -> tuple[str, ...]:
+    if given is None:
+        return CIFAR10_CLASSES if count == 10 else tuple(str(i) for i in range(count))
+    if len(given) != count:
+        raise UserError(
+            f"`class_names` has {len(given)} names, expected {count}: one for each class of the net"
+        )
+    return tuple(given)
 
 
 def _per_channel(

@@ -90,11 +90,22 @@ def test_the_dtype_of_the_computation_is_kept(classifier, images, tmp_path, dtyp
     np.testing.assert_array_equal(loaded(images), classifier(images))
 
 
+def test_the_width_is_kept(images, tmp_path):
+    model = ResNet(8, 3, channels=(4, 6, 10))
+    variables = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 8, 8, 3)))
+    classifier = Classifier(variables, jnp.full(3, 0.4), jnp.full(3, 0.2), model, ("a", "b", "c"))
+    classifier.save(tmp_path / "model")
+    loaded = Classifier.load(tmp_path / "model")
+    assert loaded.model == model
+    np.testing.assert_array_equal(loaded(images), classifier(images))
+
+
 @pytest.mark.parametrize(
     ("old", "new"),
     [
         (b"class_names", b"class_nomes"),
         (b'\\"conv1x1\\"', b"null       "),
+        (b"[16, 32, 64]", b"[16, 32, 48]"),
         (b'\\"float32\\"', b'\\"float16\\"'),
         (b"[8, 8]", b"[8, 9]"),
         (b'\\"a\\", \\"b\\"', b'\\"b\\", \\"a\\"'),
@@ -129,7 +140,7 @@ def write(path, version, changes=None, **arrays):
 def test_a_file_of_the_first_version_still_loads(classifier, images, tmp_path):
     path = tmp_path / "model.safetensors"
     classifier.save(path)
-    write(path, 1, {"dtype": ..., "image_size": ...})
+    write(path, 1, {"channels": ..., "dtype": ..., "image_size": ...})
     loaded = Classifier.load(path)
     assert (loaded.model, loaded.image_size) == (classifier.model, (32, 32))
     np.testing.assert_array_equal(loaded(images), classifier(images))
@@ -146,6 +157,13 @@ HEADERS = [
     {"shortcut": "other"},
     {"shortcut": ["conv1x1"]},
     {"shortcut": ...},
+    {"channels": [16, 32, 48]},
+    {"channels": [16, 32, 10**15]},
+    {"channels": [16, 32, 64.0]},
+    {"channels": [16, 32]},
+    {"channels": [0, 32, 64]},
+    {"channels": "abc"},
+    {"channels": None},
     {"dtype": "int32"},
     {"dtype": None},
     {"class_names": ["a", "b"]},
@@ -228,5 +246,5 @@ def test_no_file_and_a_folder_are_named_and_refused(tmp_path):
 
 def test_anothers_safetensors_file_is_refused(tmp_path):
     save_file({"x": np.zeros(3)}, tmp_path / "other.safetensors")
-    with pytest.raises(UserError, match="is not a Classifier file"):
+    with pytest.raises(UserError, match=r"is not a Classifier file.*jax-resnet convert` makes"):
         Classifier.load(tmp_path / "other.safetensors")

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from jax_resnet import Classifier, ResNet
+from jax_resnet.export import export_classifier
 
 WITHOUT_THIS_PACKAGE = """
 import sys
@@ -65,6 +66,12 @@ def test_sizes_that_the_net_cannot_take(classifier, tmp_path, call, flags):
     assert (code, stderr.startswith("error: ")) == (2, True)
     assert "--height" in stderr
     assert not (tmp_path / "model.bin").exists()
+
+
+def test_no_images_are_refused_with_the_reason(classifier):
+    exported = jax.export.deserialize(bytearray(export_classifier(classifier)))
+    with pytest.raises(ValueError, match="Expected value >= 1 for dimension variable 'batch'"):
+        exported.call(np.zeros((0, 32, 32, 3), np.uint8))
 
 
 def test_an_existing_file_stays(classifier, tmp_path, call):

@@ -26,6 +26,43 @@ def test_parameter_counts(depth, shortcut):
     assert count == COUNTS[depth] + (2_752 if shortcut == "conv1x1" else 0)
 
 
+@pytest.mark.parametrize("shortcut", SHORTCUTS)
+def test_parameter_counts_of_another_width(shortcut):
+    """Half of the paper's channels: kernels have about a quarter of its parameters."""
+    shapes = jax.eval_shape(
+        ResNet(8, 10, shortcut, channels=(8, 16, 32)).init,
+        jax.random.key(0),
+        jnp.zeros((1, 8, 8, 3)),
+    )
+    kernels = 9 * (3 * 8 + 2 * 8 * 8 + (8 + 16) * 16 + (16 + 32) * 32)
+    norms, head = 2 * (3 * 8 + 2 * 16 + 2 * 32), 32 * 10 + 10
+    past = (8 + 2) * 16 + (16 + 2) * 32 if shortcut == "conv1x1" else 0
+    count = sum(leaf.size for leaf in jax.tree.leaves(shapes["params"]))
+    assert count == kernels + norms + head + past
+
+
+@pytest.mark.parametrize("shortcut", SHORTCUTS)
+def test_a_net_of_another_width_classifies(shortcut):
+    model = ResNet(8, 7, shortcut, channels=(3, 3, 8))
+    logits = model.apply(init(model, (2, 8, 8, 3)), jnp.ones((2, 8, 8, 3)))
+    assert logits.shape == (2, 7)
+    assert jnp.isfinite(logits).all()
+
+
+@pytest.mark.parametrize("channels", [(16, 32), (16, 32, 0), (16, 32, 64.0), [16, 32, 64], 16])
+def test_other_channels_are_refused(channels):
+    with pytest.raises(UserError, match=r"`channels` is .*, expected a tuple of three whole num"):
+        ResNet(8, channels=channels)
+
+
+def test_fewer_channels_need_a_shortcut_that_can_remove_them():
+    for shortcut in ("zeropad", "subsample"):
+        with pytest.raises(UserError, match=rf"`channels` is \(8, 4, 8\), .* shortcut {shortcut}"):
+            ResNet(8, shortcut=shortcut, channels=(8, 4, 8))
+    for shortcut in ("conv1x1", None):
+        init(ResNet(8, shortcut=shortcut, channels=(8, 4, 8)), (1, 4, 4, 3))
+
+
 def test_the_parts_are_the_names_in_the_variables():
     shapes = jax.eval_shape(ResNet(8).init, jax.random.key(0), jnp.zeros((1, 4, 4, 3)))
     assert set(shapes["params"]) == set(PARTS)

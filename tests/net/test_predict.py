@@ -89,6 +89,8 @@ def test_all_batches_share_one_program(classifier, images):
 
 def test_no_images_have_no_probabilities(classifier, images):
     assert predict(classifier, images[:0]).shape == (0, 4)
+    assert classifier(images[:0]).shape == (0, 4)
+    assert jax.jit(Classifier.__call__)(classifier, images[:0]).shape == (0, 4)
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.float16])

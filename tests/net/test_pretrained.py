@@ -55,3 +55,16 @@ def test_a_model_gets_its_cards_count_on_the_test_images(name):
     result = score(name, "test", data_dir=DATA_DIR)
     assert result["count"] == 10_000
     assert abs(result["correct"] - CARDS[name][0]) <= 2, result
+
+
+@pytest.mark.parametrize("script", ["evaluate.py", "predict.py", "export.py"])
+@pytest.mark.parametrize("start", [b"PK\3\4", b"\x80\2\x8a\x0al\xfc\x9cF"])
+def test_where_a_model_is_expected_pytorchs_files_are_said_to_need_convert(
+    call, tmp_path, script, start
+):
+    source = tmp_path / "weights.th"
+    source.write_bytes(start + bytes(100))
+    code, stdout, stderr = call(script, source, *([] if script == "evaluate.py" else ["out"]))
+    assert (code, stdout) == (2, "")
+    assert f"`jax-resnet convert {source} weights.safetensors` makes" in stderr
+    assert stderr.count("\n") == 1
