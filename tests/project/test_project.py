@@ -31,7 +31,8 @@ def test_requirements_are_all_that_the_package_and_its_tests_need():
     assert package == "."
     extras = project()["optional-dependencies"]
     expected = {*project()["dependencies"], *extras["train"], *extras["report"]}
-    expected |= {each for each in extras["dev"] if each.startswith(("pytest>", "hypothesis>"))}
+    of_tests = ("pytest>", "hypothesis>", "beartype>")
+    expected |= {each for each in extras["dev"] if each.startswith(of_tests)}
     assert set(ranges) == {each for each in expected if not each.startswith("jax-resnet-cifar[")}
 
 
