@@ -73,6 +73,7 @@ def command(arguments: Sequence[str]) -> None:
     from jax_resnet.run.distributed import ProcessLost, is_first
     from jax_resnet.run.signals import Interrupted, raise_signals
     from jax_resnet.run.watch import LOST_SECONDS, leave, watch
+    from jax_resnet.training.begin import begin
     from jax_resnet.training.train import train
 
     settings = config.hyper_parameters()
@@ -84,6 +85,7 @@ def command(arguments: Sequence[str]) -> None:
 
                 result = train_seeds(config)
             else:
+                begin(config)
                 with raise_signals():
                     dataset = load_dataset(config)
                 result = train(config, dataset)
