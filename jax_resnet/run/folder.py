@@ -92,7 +92,7 @@ class Run:
         first_decides(lambda: self._is_begun(resume, refuse_changes) and None)
 
     def _is_begun(self, resume: bool, refuse_changes: Callable[[Path], None]) -> bool:
-        """Whether there is a run to resume; raises a `UserError` unless it or a new one may go on."""
+        """Whether a run is there to resume; a `UserError` if neither it nor a new one can be."""
         if self.config_file.exists():
             self._refuse(resume)
             refuse_changes(self.config_file)
@@ -199,11 +199,11 @@ class OpenRun(Run):
         """The tree of a checkpoint; `tree` says its structure, shapes, dtypes and shardings."""
         return self._saved.restore(step, tree)
 
-    def draw_curves(self, title: str) -> None:
+    def draw_curves(self, title: str, label_smoothing: float) -> None:
         """Draws `curves.png`."""
         if is_first():
             with writing(self.curves_file):
-                draw_curves(self.records(), self.curves_file, title)
+                draw_curves(self.records(), self.curves_file, title, label_smoothing)
 
     def finish(self, classifier: Classifier, result: dict[str, Any]) -> None:
         """Writes the `Classifier`, then `result.json`."""

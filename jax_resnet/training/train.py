@@ -127,7 +127,7 @@ def finish(
     def scores(classifier: Classifier, step: int) -> dict[str, Any]:
         return {"step": step, "split": config.scored_split} | evaluate(classifier, images)
 
-    run.draw_curves(config.run_name)
+    run.draw_curves(config.run_name, config.label_smoothing)
     classifier = classify(tree["state"])
     last = scores(classifier, config.steps)
     check(stops)

@@ -59,7 +59,7 @@ def test_a_run_leaves_its_files_and_says_how_it_ended(whole):
     assert chosen["validation_accuracy"] == best["validation_accuracy"]
     said = ["loading digits", "1 x cpu", "compiling the training step", "compiled in ", "step "]
     places = [done.stderr.find(words) for words in said]
-    assert -1 < places[0], f"stderr lacks one of {said}: {done.stderr}"
+    assert min(places) >= 0, f"stderr lacks one of {said}: {done.stderr}"
     assert places == sorted(places), f"stderr has {said} in another order: {done.stderr}"
 
 
