@@ -99,11 +99,7 @@ class Checkpoints:
         try:
             return self._manager.restore(step, args=ocp.args.StandardRestore(like))
         except (ValueError, KeyError, OSError) as error:
-            reason = str(error).strip().partition("\n")[0]  # Orbax goes on with both trees
-            raise UserError(
-                f"{self._folder / str(step)} can't be read, or another version of this package "
-                f"wrote it (starts.jsonl says which) and it holds other arrays: {reason:.200}"
-            ) from error
+            raise UserError(_unreadable(self._folder / str(step), error)) from error
 
     def copy(self, step: int, file: Path) -> Path:
         """The copy of a file as it was at `step`."""
@@ -133,7 +129,15 @@ def read_checkpoint(checkpoint: Path, like: Any) -> Any:
         with ocp.StandardCheckpointer() as reader:
             return reader.restore(checkpoint.absolute() / "default", like)
     except (ValueError, KeyError, OSError) as error:
-        raise UserError(f"{checkpoint} can't be read: {error}") from error
+        raise UserError(_unreadable(checkpoint, error)) from error
+
+
+def _unreadable(checkpoint: Path, error: Exception) -> str:
+    reason = str(error).strip().partition("\n")[0]  # Orbax goes on with both trees
+    return (
+        f"{checkpoint} can't be read, or another version of this package wrote it (starts.jsonl "
+        f"says which) and it holds other arrays: {reason:.200}"
+    )
 
 
 def _good_steps(folder: Path, damaged: Path) -> list[int]:

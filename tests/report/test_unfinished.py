@@ -11,6 +11,7 @@ from PIL import Image
 from support import records, sigterm_at, train
 
 from jax_resnet.errors import UserError
+from jax_resnet.files import CHECKSUMS, checksums, write_json
 from jax_resnet.report.models import load_model
 from jax_resnet.report.page import read_run, render
 from jax_resnet.report.scores import score
@@ -99,6 +100,16 @@ def test_a_damaged_checkpoint_is_passed_over_and_stays_where_it_is(config, best,
     for checkpoint in checkpoints.iterdir():
         (checkpoint / "metrics.jsonl").write_text("{}")
     with pytest.raises(UserError, match=r"has no good checkpoint: .*damaged"):
+        load_model(folder)
+
+
+def test_a_checkpoint_with_other_arrays_is_refused(config, tmp_path):
+    folder = shutil.copytree(config.folder, tmp_path / "run")
+    for file in [folder / "config.json", *folder.glob("checkpoints/*/config.json")]:
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"depth": 14}))
+    for checkpoint in folder.glob("checkpoints/*"):
+        write_json(checkpoint / CHECKSUMS, checksums(checkpoint))
+    with pytest.raises(UserError, match=r"checkpoints/\d+ can't be read, or another version of"):
         load_model(folder)
 
 
