@@ -62,8 +62,8 @@ def check(kind: str, devices: Sequence[Any], precision: Precision) -> None:
 def compile_steps(mesh: Mesh, config: Config) -> Any:
     """The many steps of one dispatch of `train.py`, compiled for a mesh; no array is put on it."""
     programs = make_programs(config, IMAGES, mesh, dispatch="loop")
-    advance: Any = programs.advance  # a jitted function, which its type does not say
-    return advance.lower(*arguments(config, programs)).compile()
+    (program,) = programs.advance.programs
+    return program.lower(*arguments(config, programs)).compile()
 
 
 def check_loop(text: str) -> None:

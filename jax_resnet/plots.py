@@ -20,6 +20,7 @@ def draw_curves(
     records: Sequence[dict[str, Any]],
     path: str | os.PathLike[str],
     title: str,
+    label_smoothing: float = 0.0,
 ) -> None:
     """Writes a PNG of loss and accuracy over the steps; a line where the learning rate drops.
 
@@ -28,6 +29,7 @@ def draw_curves(
             `validation_loss`, `validation_accuracy`, `learning_rate` where they are known.
         path: of the file.
         title: above the plots.
+        label_smoothing: of the training loss, which the legend says; that of validation has none.
     """
     from matplotlib.figure import Figure  # not pyplot, which keeps every figure
 
@@ -40,7 +42,8 @@ def draw_curves(
         for split, colour in (("train", "tab:blue"), ("validation", "tab:orange")):
             values = [record.get(f"{split}_{quantity}") for record in records]
             if None not in values:
-                axes.plot(steps, values, color=colour, label=split)
+                label = curve_label(split, quantity, label_smoothing)
+                axes.plot(steps, values, marker_of(steps), color=colour, label=label)
         for drop in itertools.compress(steps, tenth):
             axes.axvline(drop, color="0.7", linestyle=":", zorder=0)
         axes.set_xlabel("step")
@@ -48,6 +51,19 @@ def draw_curves(
         axes.grid(alpha=0.3)
         axes.legend()
     write_figure(figure, path)
+
+
+def curve_label(split: str, quantity: str, label_smoothing: float) -> str:
+    """The name of a curve: losses with and without smoothed labels are not the same quantity."""
+    if quantity != "loss" or not label_smoothing:
+        return split
+    smoothing = f"label smoothing {label_smoothing:g}" if split == "train" else "no label smoothing"
+    return f"{split}, {smoothing}"
+
+
+def marker_of(steps: Sequence[int]) -> str:
+    """A line's format: one point has no line, and is seen by its marker only."""
+    return "o-" if len(steps) == 1 else "-"
 
 
 def write_figure(figure: Any, path: str | os.PathLike[str]) -> None:

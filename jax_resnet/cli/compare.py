@@ -98,6 +98,7 @@ def run(config: Config, which: str) -> None:
     that is done."""
     from jax_resnet.files import write_json
     from jax_resnet.report.comparison import INITIAL, initial_gradient_norms
+    from jax_resnet.training.begin import begin
     from jax_resnet.training.seeds import finished
     from jax_resnet.training.train import train
 
@@ -106,6 +107,8 @@ def run(config: Config, which: str) -> None:
     say(f"{which}: {folder}{' is finished' if trained else ''}")
     if trained and (folder / INITIAL).exists():
         return
+    if not trained:
+        begin(config)
     dataset = load_dataset(config)
     if not trained:
         train(config, dataset)

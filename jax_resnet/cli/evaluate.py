@@ -4,11 +4,8 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
-import tyro
-
-from jax_resnet.cli.flags import Json, parse
+from jax_resnet.cli.flags import Json, Model, parse
 from jax_resnet.data import DatasetName
 from jax_resnet.errors import printable
 from jax_resnet.report.scores import SplitName, score
@@ -19,8 +16,7 @@ from jax_resnet.training.precision import Precision
 class Evaluate:
     """Count a model's correct predictions on the test, validation or training images."""
 
-    model: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="MODEL")]
-    """A run's folder, a Classifier file, or the name of a shipped model."""
+    model: Model
     split: SplitName = "test"
     """The images; the validation images are known for a run's folder only."""
     dataset: DatasetName | None = None

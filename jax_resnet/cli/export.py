@@ -7,11 +7,11 @@ from typing import Annotated
 
 import tyro
 
-from jax_resnet.cli.flags import parse
+from jax_resnet.cli.flags import Model, parse
 from jax_resnet.errors import UserError, printable
 from jax_resnet.export import PLATFORMS, export_classifier
 from jax_resnet.files import new_file
-from jax_resnet.pretrained import load_classifier
+from jax_resnet.report.models import load_model
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,7 @@ class Export:
     has no such limit, and export it again when needed.
     """
 
-    model: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="MODEL")]
-    """A run's folder, a Classifier file, or the name of a shipped model."""
+    model: Model
     out: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="OUT")]
     """The new file."""
     height: int | None = None
@@ -34,7 +33,7 @@ class Export:
 
 def command(arguments: Sequence[str]) -> None:
     flags = parse(Export, arguments)
-    classifier = load_classifier(flags.model)
+    classifier = load_model(flags.model)
     height, width = classifier.image_size
     height = height if flags.height is None else flags.height
     width = width if flags.width is None else flags.width

@@ -2,13 +2,24 @@
 
 import itertools
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import tyro
 
 from jax_resnet.errors import UserError
+from jax_resnet.pretrained import names
 
 Flags = TypeVar("Flags")
+Model = Annotated[
+    tyro.conf.Positional[Path],
+    tyro.conf.arg(
+        metavar="MODEL",
+        help="A run's folder, a Classifier file, or the name of a net in the package: "
+        f"{', '.join(names())}. A run that has not finished is taken at its best or else last "
+        "checkpoint.",
+    ),
+]
 Json = Annotated[bool, tyro.conf.arg(name="json"), tyro.conf.FlagCreatePairsOff]
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from jax_resnet.cli.flags import Json, parse
+from jax_resnet.cli.flags import Json, Model, parse
 from jax_resnet.errors import UserError, printable, say
 
 if TYPE_CHECKING:
@@ -24,8 +24,7 @@ class Predict:
     Images are rotated as EXIF says, and resized to the size that the model was trained on.
     """
 
-    model: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="MODEL")]
-    """A run's folder, a Classifier file, or the name of a shipped model."""
+    model: Model
     images: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="IMAGE...")]
     """Image files of any size, and folders of them, without their subfolders."""
     image_size: tuple[int, int] | None = None
@@ -40,9 +39,9 @@ def command(arguments: Sequence[str]) -> None:
     flags = parse(Predict, arguments)
     from jax_resnet.data.images import decode_images
     from jax_resnet.predict import input_shape, predict
-    from jax_resnet.pretrained import load_classifier
+    from jax_resnet.report.models import load_model
 
-    classifier = load_classifier(flags.model)
+    classifier = load_model(flags.model)
     files = find_images(flags.images)
     check_grid(flags.grid, len(files))
     images = decode_images(files, *input_shape(classifier, flags.image_size))

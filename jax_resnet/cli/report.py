@@ -14,14 +14,14 @@ from jax_resnet.files import new_file, refuse_existing
 
 @dataclass(frozen=True)
 class Report:
-    """Write one HTML page, which needs no network, about a finished run; or about several.
+    """Write one HTML page, which needs no network, about a run; or about several.
 
     Curves, test accuracy by class, confusion, calibration, the most confident mistakes, gradient
     norms, hyper-parameters, hardware and time.
     """
 
     runs: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="RUN...")]
-    """Folders of finished runs, all of one data set."""
+    """Folders of runs, all of one data set; of one that has not finished, its best checkpoint."""
     out: Path = Path("report.html")
     """The page, a new file."""
     data_dir: Path | None = None
@@ -31,7 +31,7 @@ class Report:
 def command(arguments: Sequence[str]) -> None:
     flags = parse(Report, arguments)
     if not flags.runs:
-        raise UserError("`runs` is empty, expected folders of finished runs")
+        raise UserError("`runs` is empty, expected folders of runs")
     refuse_existing(flags.out)
     from jax_resnet.report.page import read_run, render
 

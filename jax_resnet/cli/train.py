@@ -10,6 +10,7 @@ from typing import Any
 
 from jax_resnet.cli import show_error
 from jax_resnet.cli.flags import parse
+from jax_resnet.cli.hints import refuse_foreign_flags
 from jax_resnet.cpu.allocator import keep_memory
 from jax_resnet.errors import UserError, say
 from jax_resnet.files import CHECKSUMS
@@ -45,6 +46,7 @@ def parse_config(arguments: Sequence[str]) -> Config:
     recipe = (values | words).get("recipe", "article")
     known: RecipeName = recipe if recipe in RECIPES else "article"  # tyro refuses others
     default = Train(**recipe_values(known, values | words) | values)
+    refuse_foreign_flags(arguments, default.dataset, default.batch_size, default.val_fraction)
     flags = vars(parse(Train, arguments, default))
     try:
         return Config(**{field.name: flags[field.name] for field in dataclasses.fields(Config)})
@@ -73,6 +75,7 @@ def command(arguments: Sequence[str]) -> None:
     from jax_resnet.run.distributed import ProcessLost, is_first
     from jax_resnet.run.signals import Interrupted, raise_signals
     from jax_resnet.run.watch import LOST_SECONDS, leave, watch
+    from jax_resnet.training.begin import begin
     from jax_resnet.training.train import train
 
     settings = config.hyper_parameters()
@@ -84,6 +87,7 @@ def command(arguments: Sequence[str]) -> None:
 
                 result = train_seeds(config)
             else:
+                begin(config)
                 with raise_signals():
                     dataset = load_dataset(config)
                 result = train(config, dataset)

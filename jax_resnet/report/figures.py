@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from jax_resnet.model import PARTS
+from jax_resnet.plots import curve_label, marker_of
 from jax_resnet.report.predictions import Bin
 
 _INK = "#010203"  # replaced by `currentColor`
@@ -22,18 +23,28 @@ _STYLE: Any = {
 Records = Sequence[Mapping[str, Any]]  # the lines of `metrics.jsonl`
 
 
-def curves(runs: Mapping[str, Records], quantity: str) -> str:
-    """`loss` or `accuracy` over the steps: training dashed, validation solid, a colour per run."""
+def curves(
+    runs: Mapping[str, Records], quantity: str, smoothings: Mapping[str, float] | None = None
+) -> str:
+    """`loss` or `accuracy` over the steps: training dashed, validation solid, a colour per run.
+
+    Args:
+        runs: the records of each run by its name.
+        quantity: `loss` or `accuracy`.
+        smoothings: label smoothing of each run's training loss, by default 0; the legend says it.
+    """
 
     def draw(axes: Any) -> None:
         for number, (name, records) in enumerate(runs.items()):
             for split, style in (("train", "--"), ("validation", "-")):
                 key = f"{split}_{quantity}"
                 if records and key in records[0]:
-                    label = f"{_plain(name)} {split}" if len(runs) > 1 else split
+                    label = curve_label(split, quantity, (smoothings or {}).get(name, 0.0))
+                    label = f"{_plain(name)} {label}" if len(runs) > 1 else label
                     steps = [record["step"] for record in records]
                     values = [record[key] for record in records]
-                    axes.plot(steps, values, style, color=f"C{number}", label=label)
+                    marker = "o" if len(steps) == 1 else None
+                    axes.plot(steps, values, style, marker=marker, color=f"C{number}", label=label)
         axes.set(xlabel="step", ylabel=quantity)
         axes.legend()
 
@@ -46,7 +57,7 @@ def gradient_norms(records: Records, name: str) -> str:
     def draw(axes: Any) -> None:
         for part in PARTS:
             values = [record["gradient_norms"][part] for record in records]
-            axes.plot([record["step"] for record in records], values, label=part)
+            axes.plot([record["step"] for record in records], values, marker_of(values), label=part)
         axes.set(xlabel="step", ylabel="L2 norm of the gradient", yscale="log")
         axes.margins(y=0.3)  # room for the legend
         axes.legend(ncols=3, fontsize="small")

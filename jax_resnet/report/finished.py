@@ -1,4 +1,4 @@
-"""The files of a finished run, whose shapes are checked: what is drawn from them is there."""
+"""The files of a run, whose shapes are checked: what is drawn from them is there."""
 
 from pathlib import Path
 from typing import Annotated, Any, NotRequired, TypeVar
@@ -87,7 +87,7 @@ def read_finished(folder: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         UserError: if it has not finished, or they are damaged.
     """
     run = Run(folder)
-    records = checked(list[Record], run.records(), run.metrics_file)
+    records = read_metrics(run)
     result = checked(Result, read_json(run.result_file), run.result_file)
     if (split := result["last"].get("split", "test")) != "test":
         raise UserError(
@@ -97,3 +97,12 @@ def read_finished(folder: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     if not records:
         raise UserError(f"{folder} holds no finished run: {run.metrics_file} is empty")
     return records, result
+
+
+def read_metrics(run: Run) -> list[dict[str, Any]]:
+    """The metrics of each epoch.
+
+    Raises:
+        UserError: if they are damaged.
+    """
+    return checked(list[Record], run.records(), run.metrics_file)

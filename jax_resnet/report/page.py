@@ -13,15 +13,15 @@ from jaxtyping import UInt8
 
 from jax_resnet.classifier import Classifier
 from jax_resnet.errors import UserError
-from jax_resnet.pretrained import load_classifier
 from jax_resnet.report import figures
-from jax_resnet.report.finished import Environment, checked, read_finished
+from jax_resnet.report.finished import Environment, checked, read_finished, read_metrics
 from jax_resnet.report.predictions import Predictions
-from jax_resnet.report.scores import run_dataset
+from jax_resnet.report.run_model import RunModel, load_run
 from jax_resnet.run.folder import Run, chosen
 from jax_resnet.run.records import read_environment
 from jax_resnet.training.config import Config
 from jax_resnet.training.config_file import read_config
+from jax_resnet.training.evaluation import evaluate, to_device
 
 MAX_MISTAKES = 24
 TEMPLATE = Path(__file__).with_name("page.html.jinja")
@@ -49,6 +49,7 @@ class RunReport:
     classifier: Classifier
     predictions: Predictions
     mistakes: list[Mistake]
+    is_finished: bool = True
 
     @property
     def scores(self) -> dict[str, Any]:
@@ -69,20 +70,25 @@ class RunReport:
 
 
 def read_run(folder: Path, data_dir: Path | None = None) -> RunReport:
-    """Reads a finished run, and predicts its test images.
+    """Reads a run, and predicts its test images; with the best or else last checkpoint of a run
+    that has not finished.
 
     Args:
         folder: the run's.
         data_dir: where its data lies now, by default where it lay in training.
 
     Raises:
-        UserError: if the run has not finished, or its files or data can't be read.
+        UserError: if the run has no checkpoint or no epoch of it has ended, or its files or data
+            can't be read.
     """
     run = Run(folder)
-    classifier = load_classifier(folder)
-    dataset = run_dataset(classifier, folder, {} if data_dir is None else {"data_dir": data_dir})
-    records, result = read_finished(folder)
+    loaded = load_run(folder, {} if data_dir is None else {"data_dir": data_dir})
+    classifier, dataset = loaded.classifier, loaded.dataset
     config = Config(**read_config(run.config_file)).to_json()
+    if loaded.step is None:
+        records, result = read_finished(folder)
+    else:
+        records, result = read_so_far(run, loaded)
     environment = checked(Environment, read_environment(run.config_file), run.config_file)
     predictions = Predictions.of(classifier, dataset.test)
     names = dataset.class_names
@@ -96,7 +102,26 @@ def read_run(folder: Path, data_dir: Path | None = None) -> RunReport:
         for i in predictions.mistakes(MAX_MISTAKES)
     ]
     name = folder.resolve().name
-    return RunReport(name, config, environment, records, result, classifier, predictions, mistakes)
+    return RunReport(
+        name, config, environment, records, result, classifier, predictions, mistakes,
+        is_finished=loaded.step is None,
+    )  # fmt: skip
+
+
+def read_so_far(run: Run, loaded: RunModel) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """The metrics of a run that has not finished, and the result that it would have now.
+
+    Raises:
+        UserError: if no epoch has ended, or the run is one for tuning, whose test images are not to
+            be looked at.
+    """
+    if not Config(**read_config(run.config_file)).test:
+        raise UserError(f"{run.folder} is trained without `test`: resume it with `test`")
+    records = read_metrics(run)
+    if not records:
+        raise UserError(f"{run.metrics_file} is empty, expected a run of which an epoch has ended")
+    scores = evaluate(loaded.classifier, to_device(loaded.dataset.test))
+    return records, {"last": {"step": loaded.step, "split": "test"} | scores}
 
 
 def data_uri(image: UInt8[np.ndarray, "h w c"]) -> str:
@@ -128,4 +153,7 @@ def render(runs: Sequence[RunReport]) -> str:
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
     records = {name: run.records for name, run in by_name.items()}
     reliability = {name: run.predictions.reliability() for name, run in by_name.items()}
-    return template.render(runs=runs, records=records, reliability=reliability, figures=figures)
+    smoothings = {name: run.config["label_smoothing"] for name, run in by_name.items()}
+    return template.render(
+        runs=runs, records=records, reliability=reliability, smoothings=smoothings, figures=figures
+    )

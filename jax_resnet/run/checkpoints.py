@@ -99,11 +99,7 @@ class Checkpoints:
         try:
             return self._manager.restore(step, args=ocp.args.StandardRestore(like))
         except (ValueError, KeyError, OSError) as error:
-            reason = str(error).strip().partition("\n")[0]  # Orbax goes on with both trees
-            raise UserError(
-                f"{self._folder / str(step)} can't be read, or another version of this package "
-                f"wrote it (starts.jsonl says which) and it holds other arrays: {reason:.200}"
-            ) from error
+            raise UserError(_unreadable(self._folder / str(step), error)) from error
 
     def copy(self, step: int, file: Path) -> Path:
         """The copy of a file as it was at `step`."""
@@ -113,11 +109,41 @@ class Checkpoints:
         self._manager.close()
 
 
+def all_checkpoints(folder: Path) -> list[Path]:
+    """The folders of checkpoints, good or not, in the order of their steps."""
+    found = (path for path in folder.glob("*") if re.fullmatch("0|[1-9][0-9]{0,9}", path.name))
+    return sorted(found, key=lambda path: int(path.name))
+
+
+def read_checkpoint(checkpoint: Path, like: Any) -> Any:
+    """The tree of a checkpoint of a run that another process may hold: nothing is changed.
+
+    Args:
+        checkpoint: its folder.
+        like: a tree of `jax.ShapeDtypeStruct`s with shardings.
+
+    Raises:
+        UserError: if it can't be read, or holds another tree.
+    """
+    try:
+        with ocp.StandardCheckpointer() as reader:
+            return reader.restore(checkpoint.absolute() / "default", like)
+    except (ValueError, KeyError, OSError) as error:
+        raise UserError(_unreadable(checkpoint, error)) from error
+
+
+def _unreadable(checkpoint: Path, error: Exception) -> str:
+    reason = str(error).strip().partition("\n")[0]  # Orbax goes on with both trees
+    return (
+        f"{checkpoint} can't be read, or another version of this package wrote it (starts.jsonl "
+        f"says which) and it holds other arrays: {reason:.200}"
+    )
+
+
 def _good_steps(folder: Path, damaged: Path) -> list[int]:
     """In ascending order; Orbax deletes its own unfinished ones. Damaged ones are set aside."""
-    found = (path for path in folder.glob("*") if re.fullmatch("0|[1-9][0-9]{0,9}", path.name))
     good = []
-    for checkpoint in sorted(found, key=lambda path: int(path.name)):
+    for checkpoint in all_checkpoints(folder):
         if (damage := find_damage(checkpoint)) is None:
             good.append(int(checkpoint.name))
             continue

@@ -76,11 +76,8 @@ class Run:
                 with writing(self.folder):
                     self.folder.mkdir(parents=True, exist_ok=True)
                 held.enter_context(locked(self.folder))
-                if self.config_file.exists():
-                    self._refuse(resume)
-                    refuse_others(self.config_file)
+                if self._is_begun(resume, refuse_others):
                     return
-                self._refuse_remains()
                 with writing(self.folder):
                     write_json(self.config_file, settings | {ENVIRONMENT: environment | data})
 
@@ -89,6 +86,19 @@ class Run:
             run = OpenRun(self.folder, held.enter_context(closing(checkpoints)), environment)
             first_decides(lambda: run.check_checkpoints(refuse_others))
             yield run
+
+    def check(self, resume: bool, refuse_changes: Callable[[Path], None]) -> None:
+        """Raises the `UserError`s of `open` for which no data is needed, and changes nothing."""
+        first_decides(lambda: self._is_begun(resume, refuse_changes) and None)
+
+    def _is_begun(self, resume: bool, refuse_changes: Callable[[Path], None]) -> bool:
+        """Whether a run is there to resume; a `UserError` if neither it nor a new one can be."""
+        if self.config_file.exists():
+            self._refuse(resume)
+            refuse_changes(self.config_file)
+            return True
+        self._refuse_remains()
+        return False
 
     def _refuse(self, resume: bool) -> None:
         if not resume:
@@ -189,11 +199,11 @@ class OpenRun(Run):
         """The tree of a checkpoint; `tree` says its structure, shapes, dtypes and shardings."""
         return self._saved.restore(step, tree)
 
-    def draw_curves(self, title: str) -> None:
+    def draw_curves(self, title: str, label_smoothing: float) -> None:
         """Draws `curves.png`."""
         if is_first():
             with writing(self.curves_file):
-                draw_curves(self.records(), self.curves_file, title)
+                draw_curves(self.records(), self.curves_file, title, label_smoothing)
 
     def finish(self, classifier: Classifier, result: dict[str, Any]) -> None:
         """Writes the `Classifier`, then `result.json`."""

@@ -3,6 +3,7 @@
 import itertools
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal, assert_never
 
 import jax
@@ -37,9 +38,30 @@ def dispatch_on(platform: str) -> Dispatch:
             return "loop"
 
 
+@dataclass(frozen=True)
+class Jitted:
+    """A jitted function whose compilation can be made, and timed, before the first call.
+
+    Attributes:
+        run: the function.
+        programs: what `run` calls, each from `jax.jit`.
+    """
+
+    run: Step
+    programs: tuple[Any, ...]
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self.run(*arguments)
+
+    def compile(self, *arguments: Any) -> None:
+        """Compiles for such arguments, and runs nothing; calls then find it in JAX's cache."""
+        for program in self.programs:
+            program.lower(*arguments).compile()
+
+
 def jit_steps(
     step: Step, steps_until: Callable[[Any], Any], dispatch: Dispatch, sharding: Any
-) -> Step:
+) -> Jitted:
     """The steps of one dispatch, jitted; they donate the state.
 
     Args:
@@ -51,9 +73,9 @@ def jit_steps(
     options: dict[str, Any] = {"donate_argnums": 0, "out_shardings": sharding}
     match dispatch:
         case "step":
-            return jax.jit(step, **options)
+            return jit_once(step, **options)
         case "loop":
-            return jax.jit(loop(step, steps_until), **options)
+            return jit_once(loop(step, steps_until), **options)
         case "graph":
             return jit_graph(packed_loop(step, steps_until), **options)
         case _:
@@ -106,17 +128,27 @@ def pack(tree: Any) -> tuple[tuple[jax.Array, list[Any]], Callable[[Any], Any]]:
     return (vector, [x for x, yes in zip(leaves, is_float, strict=True) if not yes]), unpack
 
 
-def jit_graph(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
+def jit_once(function: Step, **options: Any) -> Jitted:
+    """`jax.jit`: one program."""
+    jitted = jax.jit(function, **options)
+    return Jitted(jitted, (jitted,))
+
+
+def jit_graph(function: Step, **options: Any) -> Jitted:
     """`jax.jit`, with what the function does as one CUDA graph, from its second call on.
 
     The first call launches each kernel, since cuDNN loads its kernels when they are first launched,
     which it can't while they are recorded. `XLA_FLAGS` that name the same option take precedence.
     """
-    launched = jax.jit(function, **options)
     if next(iter(GRAPH)) in os.environ.get("XLA_FLAGS", "") or not knows(GRAPH):
-        return launched
-    graph, calls = jax.jit(function, compiler_options=GRAPH, **options), itertools.count()
-    return lambda *arguments: (graph if next(calls) else launched)(*arguments)
+        return jit_once(function, **options)
+    launched, calls = jax.jit(function, **options), itertools.count()
+    graph = jax.jit(function, compiler_options=GRAPH, **options)
+
+    def run(*arguments: Any) -> Any:
+        return (graph if next(calls) else launched)(*arguments)
+
+    return Jitted(run, (launched, graph))
 
 
 def knows(options: dict[str, str]) -> bool:

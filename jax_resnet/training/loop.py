@@ -9,10 +9,10 @@ import jax
 import jax.numpy as jnp
 
 from jax_resnet.errors import UserError
-from jax_resnet.run.distributed import preempted
+from jax_resnet.run.distributed import is_first, preempted
 from jax_resnet.run.folder import OpenRun
 from jax_resnet.run.profiling import Profile
-from jax_resnet.run.progress import Progress
+from jax_resnet.run.progress import Progress, say_once
 from jax_resnet.run.signals import SIGTERM, check
 from jax_resnet.training.config import Config
 from jax_resnet.training.programs import Programs
@@ -28,8 +28,10 @@ def fit(
     schedule: Callable[[int], Any],
     validate: Callable[[TrainState], dict[str, Any]],
     stops: list[int],
+    on_epoch: Callable[[dict[str, Any]], object] | None = None,
 ) -> TrainState:
-    """Trains from `start` until `config.steps`; a line and a checkpoint at every epoch's end.
+    """Trains from `start` until `config.steps`; a line and a checkpoint at every epoch's end, then
+    `on_epoch` is called with the line's record in the first process.
 
     Raises:
         Interrupted: when a signal is in `stops`; the step that was reached is saved.
@@ -37,6 +39,9 @@ def fit(
     state, totals = start["state"], start["totals"]
     step, dispatches = int(state.step), count()
     label = f"seed {config.seed}  " if programs.mesh.size < jax.device_count() else ""
+    if step < config.steps:
+        compile_ahead(programs, state, totals, data, label)
+        check(stops)
     with (
         Progress(config.steps, config.batch_size, step, label) as progress,
         Profile(run.folder / "profile", config.profile, step) as profile,
@@ -66,8 +71,22 @@ def fit(
             run.save(step, {"state": state, "totals": totals})
             if record is not None:
                 progress.epoch(record)
+                if on_epoch and is_first():
+                    on_epoch(record)
             check(stops)
     return state
+
+
+def compile_ahead(
+    programs: Programs, state: TrainState, totals: Metrics, data: tuple[jax.Array, ...], label: str
+) -> None:
+    """Compiles an epoch's programs, and says how long that took: the times that are shown and
+    written afterwards are those of training alone."""
+    say_once(f"{label}compiling the training step")
+    started = time.monotonic()
+    epoch = programs.draw_epoch(jnp.asarray(state.step))
+    programs.advance.compile(state, totals, data, epoch)
+    say_once(f"{label}compiled in {time.monotonic() - started:.1f} s")
 
 
 def run_epoch(

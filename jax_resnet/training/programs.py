@@ -18,7 +18,7 @@ from jax_resnet.errors import UserError
 from jax_resnet.model import PARTS, ResNet
 from jax_resnet.training import batches
 from jax_resnet.training.config import Config
-from jax_resnet.training.dispatch import Dispatch, dispatch_on, jit_steps
+from jax_resnet.training.dispatch import Dispatch, Jitted, dispatch_on, jit_steps
 from jax_resnet.training.precision import dtype_on, matmul_precision
 from jax_resnet.training.recipes import make_optimizer
 from jax_resnet.training.step import Metrics, TrainState, train_step
@@ -35,6 +35,7 @@ class Programs:
         draw_epoch: the `batches.Epoch` of a step.
         advance: `(state, totals, data, epoch)` to the next state and totals; donates the
             state. One step on CPU; elsewhere up to `MAX_STEPS`, but not past the epoch's end.
+            `advance.compile` takes the same arguments.
         steps_until: the step that `advance` reaches from a step.
         epoch_end: the step at which the epoch of a step ends, or the run does.
         zeros: totals of no steps.
@@ -42,7 +43,7 @@ class Programs:
 
     mesh: Mesh
     draw_epoch: Callable[[Array], batches.Epoch]
-    advance: Callable[..., tuple[TrainState, Metrics]]
+    advance: Jitted
     steps_until: Callable[[int], int]
     epoch_end: Callable[[int], int]
     zeros: Callable[[], Metrics]

@@ -16,6 +16,7 @@ from jax_resnet.errors import UserError
 from jax_resnet.files import locked, read_json, write_json, writing
 from jax_resnet.run.folder import Run, chosen
 from jax_resnet.run.signals import check, stop_signals
+from jax_resnet.training.begin import begin
 from jax_resnet.training.config import Config, load_dataset
 from jax_resnet.training.config_file import refuse_changes
 from jax_resnet.training.train import train
@@ -78,7 +79,10 @@ def refuse_others(config: Config) -> None:
 
 def train_once(config: Config, **how: Any) -> dict[str, Any]:
     """The result of a run; with `config.resume`, a finished one is not run again."""
-    return (config.resume and finished(config)) or train(config, load_dataset(config), **how)
+    if config.resume and (result := finished(config)):
+        return result
+    begin(config)
+    return train(config, load_dataset(config), **how)
 
 
 def finished(config: Config) -> dict[str, Any] | None:

@@ -37,6 +37,7 @@ def train(
     dataset: Dataset,
     devices: Sequence[jax.Device] | None = None,
     signals: list[int] | None = None,
+    on_epoch: Callable[[dict[str, Any]], object] | None = None,
 ) -> dict[str, Any]:
     """Trains the run that `config` describes, or continues it; returns its result.
 
@@ -46,6 +47,8 @@ def train(
         devices: to split each batch over; by default all, those of other processes too.
         signals: the run stops when a signal's number is appended; by default SIGINT and SIGTERM
             stop it, which takes Python's main thread.
+        on_epoch: is called with each epoch's record, a line of `metrics.jsonl`, when that line and
+            its checkpoint are written; of several processes in the first one.
 
     Raises:
         UserError: for what the caller can put right.
@@ -83,7 +86,7 @@ def train(
             schedule = make_schedule(config.schedule, peak, steps, config.warmup)
             start = run.resume({"state": state, "totals": programs.zeros()})
             check(stops)
-            state = fit(config, run, programs, data, start, schedule, validate, stops)
+            state = fit(config, run, programs, data, start, schedule, validate, stops, on_epoch)
             like = {"state": state, "totals": programs.zeros()}
             images = put(dataset.test) if config.test else validation
             return finish(config, run, like, classify, images, stops)
@@ -128,7 +131,7 @@ def finish(
     def scores(classifier: Classifier, step: int) -> dict[str, Any]:
         return {"step": step, "split": config.scored_split} | evaluate(classifier, images)
 
-    run.draw_curves(config.run_name)
+    run.draw_curves(config.run_name, config.label_smoothing)
     classifier = classify(tree["state"])
     last = scores(classifier, config.steps)
     check(stops)

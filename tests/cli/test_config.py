@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support import SCRIPTS
 
+from jax_resnet import pretrained
 from jax_resnet.cli import main
 from jax_resnet.cli.train import parse_config
 from jax_resnet.errors import UserError
@@ -190,6 +192,39 @@ def test_words_that_are_no_flags_end_the_command_with_a_hint(words, named, capsy
     assert named in printed.err
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--lr 0.1", "`lr` is no flag, expected `learning_rate`"),
+        (
+            "--recipe fast --epochs 12",
+            "12 epochs of 45,000 images in batches of 128 are 4219",
+        ),
+        (
+            "--epochs=2 --batch-size 100",
+            "2 epochs of 40,000 images in batches of 100 are 800",
+        ),
+        ("--epochs 1 --val-fraction 0.5", "of 25,000 images in batches of 128 are 196 steps"),
+        ("--epochs 3 --dataset digits", "expected `steps`: epochs times training images, divided"),
+        ("--epochs", "`epochs` is no flag, expected `steps`"),
+        ("--epochs nan --batch-size 0", "`epochs` is no flag, expected `steps`"),
+    ],
+)
+def test_flags_of_other_programs_are_named_as_they_are_here(words, message):
+    with pytest.raises(UserError, match=message):
+        parse_config(words.split(" "))
+
+
+@pytest.mark.parametrize("command", ["evaluate", "predict", "export"])
+def test_help_lists_the_nets_of_the_package(command, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", [command, "--help"])
+    with pytest.raises(SystemExit, match="0"):
+        main(command)
+    shown = re.sub(r"[\s│]", "", capsys.readouterr().out)  # a name may be broken over two lines
+    for name in pretrained():
+        assert name in shown, f"--help of {command} lacks {name}"
+
+
 def test_the_old_name_of_the_default_precision_is_accepted():
     assert Config(precision="tf32") == Config()
 
@@ -260,6 +295,8 @@ def test_any_config_file_gives_a_config_or_a_message(write_config, content):
     config = parse_or_refuse(["--config", write_config(content)])
     if config and isinstance(content, dict):
         kept = content.keys() - {"environment", "data_dir", "runs_dir"}  # paths lose doubled "/"
+        # A null of these stands for a default that depends on other fields.
+        kept -= {k for k in ("shortcut", "flip") if content.get(k) is None}
         found = {k: config.to_json()[k] for k in kept}
         # A whole number for a float has as many digits as a float has.
         expected = {k: float(content[k]) if type(found[k]) is float else content[k] for k in kept}

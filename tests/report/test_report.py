@@ -9,6 +9,7 @@ import sys
 
 import numpy as np
 import pytest
+from PIL import Image
 from support import SCRIPTS, train
 
 from jax_resnet.errors import UserError
@@ -88,6 +89,34 @@ def test_names_are_neither_typeset_as_mathematics_nor_hidden(tmp_path):
     assert "_b train" in drawn
     draw_curves([line], tmp_path / "curves.png", "$_$")
     assert (tmp_path / "curves.png").exists()
+
+
+def test_a_single_point_is_seen(tmp_path):
+    line = {"step": 1, "train_loss": 1.0, "train_accuracy": 0.5}
+    draw_curves([line], tmp_path / "curves.png", "one epoch")
+    picture = np.asarray(Image.open(tmp_path / "curves.png").convert("RGB")).astype(int)
+    is_blue = abs(picture - [31, 119, 180]).sum(-1) < 60  # matplotlib's tab:blue
+    assert is_blue.sum(0).max() >= 8, "curves.png has nothing blue as high as a marker"
+    filled = "fill: #1f77b4"  # as markers are, and lines are not
+    assert filled in curves({"a": [line]}, "loss"), "the report's curve of one point is not seen"
+    assert filled not in curves({"a": [line, line | {"step": 2}]}, "loss")
+
+
+def test_a_loss_with_label_smoothing_says_so():
+    line = {"step": 1, "train_loss": 1.0, "validation_loss": 0.9}
+    drawn = curves({"one": [line]}, "loss", {"one": 0.1})
+    assert "train, label smoothing 0.1" in drawn
+    assert "validation, no label smoothing" in drawn
+    assert "smoothing" not in curves({"one": [line]}, "loss", {"one": 0.0})
+
+
+def test_the_default_shortcut_is_named(runs, tmp_path):
+    """Version 0.1 wrote null for it."""
+    folder = shutil.copytree(runs[0], tmp_path / "one")
+    settings = json.loads((folder / "config.json").read_text())
+    assert settings["shortcut"] == "zeropad"
+    (folder / "config.json").write_text(json.dumps(settings | {"shortcut": None}))
+    assert "<dt>shortcut</dt><dd>zeropad</dd>" in render([read_run(folder)])
 
 
 def test_a_refused_report_leaves_no_file(runs, page, tmp_path):

@@ -15,6 +15,8 @@ import numpy as np
 import pytest
 from support import SHARED, assert_same_run, call, command, records, sigterm_at, train
 
+from jax_resnet.cli import train as cli
+from jax_resnet.cli.train import is_saved
 from jax_resnet.data.dataset import Split
 from jax_resnet.errors import UserError
 from jax_resnet.report.finished import read_finished
@@ -23,6 +25,7 @@ from jax_resnet.run.distributed import name_runtime_errors
 from jax_resnet.run.profiling import Profile
 from jax_resnet.run.progress import unused_accelerators
 from jax_resnet.run.signals import Interrupted
+from jax_resnet.training import loop
 from jax_resnet.training import train as training
 from jax_resnet.training.config import Config, load_dataset
 from jax_resnet.training.seeds import finished
@@ -54,7 +57,52 @@ def test_a_run_leaves_its_files_and_says_how_it_ended(whole):
     best = max(records(run), key=lambda record: record["validation_accuracy"])
     chosen = next(r for r in records(run) if r["step"] == result["best"]["step"])
     assert chosen["validation_accuracy"] == best["validation_accuracy"]
-    assert "1 x cpu" in done.stderr
+    said = ["loading digits", "1 x cpu", "compiling the training step", "compiled in ", "step "]
+    places = [done.stderr.find(words) for words in said]
+    assert min(places) >= 0, f"stderr lacks one of {said}: {done.stderr}"
+    assert places == sorted(places), f"stderr has {said} in another order: {done.stderr}"
+
+
+def test_the_first_epochs_speed_leaves_out_the_compilation(tmp_path, monkeypatch):
+    compile_, clock = loop.compile_ahead, {"late": 0.0}
+
+    def compile_for_an_hour(*arguments):
+        compile_(*arguments)
+        clock["late"] = 3600.0
+
+    real = time.monotonic
+    monkeypatch.setattr(loop, "compile_ahead", compile_for_an_hour)
+    monkeypatch.setattr(loop.time, "monotonic", lambda: real() + clock["late"])
+    train(Config(dataset="digits", depth=8, steps=4, runs_dir=tmp_path, name="a"))
+    (line,) = (tmp_path / "a" / "metrics.jsonl").read_text().splitlines()
+    speed = json.loads(line)["images_per_second"]
+    assert speed > 4 * 128 / 3600, f"{speed} images/s include the compilation"
+
+
+def test_each_epochs_record_is_handed_over_when_it_is_written(tmp_path):
+    config = Config(dataset="digits", depth=8, steps=12, runs_dir=tmp_path, name="a")
+    seen = []
+
+    def look(record):
+        lines = (tmp_path / "a" / "metrics.jsonl").read_text().splitlines()
+        assert json.loads(lines[-1]) == record, "the record is not yet in metrics.jsonl"
+        assert is_saved(tmp_path / "a"), "the record comes before its checkpoint"
+        seen.append(record["step"])
+
+    train(config, on_epoch=look)
+    assert seen == [9, 12]
+
+
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_a_run_that_exists_is_refused_before_its_data_is_loaded(short, seeds, monkeypatch, capsys):
+    config = dataclasses.replace(short, seeds=seeds)
+    config.folder.mkdir(exist_ok=True)
+    (config.folder / "result.json").touch()
+    monkeypatch.setattr(cli, "load_dataset", lambda _: pytest.fail("the data is loaded"))
+    flags = command(short.runs_dir, "--steps", "12", "--name", "whole", "--seeds", str(seeds))[2:]
+    with pytest.raises(UserError, match="already: add `resume` to continue"):
+        cli.command(flags)
+    assert "loading" not in capsys.readouterr().err
 
 
 def test_a_run_that_exists_is_not_overwritten(whole):

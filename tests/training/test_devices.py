@@ -105,7 +105,8 @@ def test_devices_speak_only_to_add_up():
     state = init_state(config, 10, digits.image_shape, mesh)
     data = device_data(digits.train, config.normalization, mesh)
     epoch = programs.draw_epoch(jnp.asarray(state.step))
-    text = programs.advance.lower(state, programs.zeros(), data, epoch).compile().as_text()
+    (program,) = programs.advance.programs
+    text = program.lower(state, programs.zeros(), data, epoch).compile().as_text()
     found = set(re.findall(r"(all-\w+|collective-\w+|reduce-scatter)(?:-start)?\(", text))
     assert jax.device_count() > 1
     assert found == {"all-reduce"}, f"the step holds {found}"

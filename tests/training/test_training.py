@@ -134,6 +134,32 @@ def test_many_steps_in_a_dispatch_give_the_same_as_single_ones(dispatch):
     assert int(totals_one["steps"]) == int(totals_many["steps"])
 
 
+@pytest.mark.parametrize("dispatch", ["step", "loop", "graph"])
+def test_what_was_compiled_ahead_is_not_compiled_again(dispatch, caplog):
+    config = Config(dataset="digits", depth=8, steps=4, batch_size=16)
+    mesh = make_mesh()
+    programs = make_programs(config, 50, mesh, dispatch)
+    data = (
+        DIGITS.train.images[:50],
+        DIGITS.train.labels[:50],
+        np.float32([0.3]),
+        np.float32([0.4]),
+    )
+    state, *data = jax.device_put((fresh(config), *data), jax.sharding.NamedSharding(mesh, jax.P()))
+    arguments = programs.zeros(), tuple(data), programs.draw_epoch(state.step)
+    with jax.log_compiles():
+        programs.advance.compile(state, *arguments)
+        done = [line for line in caplog.messages if line.startswith("Finished XLA compilation")]
+        assert len(done) == len(programs.advance.programs), f"compiled {done}"
+        caplog.clear()
+        totals = arguments[0]
+        for _ in range(2):
+            state, totals = programs.advance(state, totals, *arguments[1:])
+    again = [line for line in caplog.messages if line.startswith("Finished XLA compilation")]
+    assert not again, f"the first dispatches compile: {again}"
+    assert int(state.step) > 1
+
+
 def test_a_run_compiles_each_program_once_and_copies_nothing_to_the_device(caplog):
     config = Config(dataset="digits", depth=8, steps=8, batch_size=16)
     with jax.log_compiles():

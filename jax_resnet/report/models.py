@@ -1,0 +1,33 @@
+"""The `Classifier` of what a command calls a model; a run that has not finished is one too.
+
+This module imports nothing that only training needs, unless such a run is given.
+"""
+
+import os
+from pathlib import Path
+
+from jax_resnet.classifier import CLASSIFIER_FILE, Classifier
+from jax_resnet.files import CHECKSUMS
+from jax_resnet.pretrained import load_classifier
+
+
+def load_model(model: str | os.PathLike[str]) -> Classifier:
+    """The classifier of a run's folder, a Classifier file, or the name of a net in the package; of
+    a run that has not finished, that of its best or else last checkpoint, as stderr says.
+
+    Raises:
+        UserError: if there is none; and, of a run that has not finished, if its data, whose mean
+            and deviation the classifier takes, can't be loaded.
+    """
+    folder = Path(model)
+    if not is_unfinished(folder):
+        return load_classifier(model)
+    from jax_resnet.report.run_model import load_run
+
+    return load_run(folder, {}).classifier
+
+
+def is_unfinished(folder: Path) -> bool:
+    """Whether a run's folder holds a checkpoint but no `Classifier` yet."""
+    has_classifier = (folder / CLASSIFIER_FILE).is_file()
+    return not has_classifier and any(folder.glob(f"checkpoints/[0-9]*/{CHECKSUMS}"))

@@ -1,0 +1,81 @@
+"""The `Classifier` of a run that has not finished, from a checkpoint."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jax_resnet.classifier import Classifier
+from jax_resnet.data import Dataset, statistics
+from jax_resnet.errors import UserError, say
+from jax_resnet.files import find_damage
+from jax_resnet.model import ResNet
+from jax_resnet.run.checkpoints import all_checkpoints, read_checkpoint
+from jax_resnet.run.environment import pinned
+from jax_resnet.run.folder import Run
+from jax_resnet.run.records import best_step, refuse_other_data
+from jax_resnet.training.config import Config
+from jax_resnet.training.config_file import read_config, refuse_changes
+from jax_resnet.training.programs import init_state, make_mesh, make_programs, replicated
+
+
+@pinned()
+def from_checkpoint(folder: Path, dataset: Dataset) -> tuple[Classifier, int]:
+    """The classifier of the checkpoint that is best on validation, or else the last, and its step,
+    which is said on stderr. The run may go on meanwhile: nothing in its folder is changed.
+
+    Args:
+        folder: the run's.
+        dataset: the run's, with its validation split; its statistics are in no checkpoint.
+
+    Raises:
+        UserError: if no checkpoint is good, or the chosen one is another run's.
+    """
+    run = Run(folder)
+    config = Config(**read_config(run.config_file))
+    step, which = choose_step(run)
+    checkpoint = run.checkpoints / str(step)
+    if (copy := checkpoint / run.config_file.name).exists():
+        refuse_changes(config, copy)
+        data_set = dataset.identity()
+        del data_set["sequence"]  # the classifier does not depend on it
+        refuse_other_data(copy, data_set)
+    state = read_checkpoint(checkpoint, abstract_state(config, dataset))["state"]
+    say(f"{folder} has not finished: taking {which}, step {step} of {config.steps}")
+    mean, std = map(jnp.float32, statistics(dataset.train.images, config.normalization))
+    names, size = dataset.class_names, dataset.image_shape[:2]
+    net = ResNet(config.depth, len(names), config.shortcut)
+    return Classifier(state.variables, mean, std, net, names, size), step
+
+
+def choose_step(run: Run) -> tuple[int, str]:
+    """The step of the checkpoint that is taken, and which one that is.
+
+    Raises:
+        UserError: if none is good.
+    """
+    found = all_checkpoints(run.checkpoints)
+    damages = {int(path.name): find_damage(path) for path in found}
+    steps = [step for step, damage in damages.items() if damage is None]
+    faults = "; ".join(damage for damage in damages.values() if damage)
+    if not steps:
+        raise UserError(f"{run.folder} has no good checkpoint: {faults}")
+    if faults:
+        say(f"{faults}; other checkpoints are good")
+    best = best_step(run.records(), steps)
+    if best is None:
+        return steps[-1], "its last checkpoint"
+    return best, "its best checkpoint on validation"
+
+
+def abstract_state(config: Config, dataset: Dataset) -> Any:
+    """Shapes and dtypes of what a checkpoint holds, to be read onto one device."""
+    mesh = make_mesh(jax.local_devices()[:1])
+    init = partial(init_state, config, dataset.num_classes, dataset.image_shape, mesh)
+    zeros = make_programs(config, len(dataset.train), mesh).zeros
+    shapes = jax.eval_shape(lambda: {"state": init(), "totals": zeros()})
+    return jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=replicated(mesh)), shapes
+    )

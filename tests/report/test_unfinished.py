@@ -1,0 +1,121 @@
+"""The commands take a run that has not finished: its best or else last checkpoint."""
+
+import dataclasses
+import json
+import shutil
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+from support import records, sigterm_at, train
+
+from jax_resnet.errors import UserError
+from jax_resnet.files import CHECKSUMS, checksums, write_json
+from jax_resnet.report.models import load_model
+from jax_resnet.report.page import read_run, render
+from jax_resnet.report.scores import score
+from jax_resnet.run.signals import Interrupted
+from jax_resnet.training.config import Config
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory):
+    """A run that was stopped in its third epoch, at step 20 of 27."""
+    config = Config(
+        dataset="digits", depth=8, steps=27, runs_dir=tmp_path_factory.mktemp("runs"), name="run"
+    )
+    with pytest.MonkeyPatch.context() as patch, sigterm_at(20, patch), pytest.raises(Interrupted):
+        train(config)
+    return config
+
+
+@pytest.fixture(scope="module")
+def best(config):
+    """The line of the best epoch."""
+    return max(records(config.folder), key=lambda record: record["validation_accuracy"])
+
+
+def files(folder):
+    return {p: p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def test_the_best_checkpoint_is_scored_and_nothing_is_changed(config, best, call):
+    before = files(config.folder)
+    code, out, said = call("evaluate.py", config.folder, "--split", "validation", "--json")
+    assert code == 0, said
+    step = best["step"]
+    assert f"has not finished: taking its best checkpoint on validation, step {step} of 27" in said
+    assert json.loads(out)["accuracy"] == pytest.approx(best["validation_accuracy"])
+    assert json.loads(out)["loss"] == pytest.approx(best["validation_loss"], rel=1e-4)
+    assert files(config.folder) == before, "reading a run that may go on has changed its files"
+
+
+def test_without_validation_the_last_checkpoint_is_taken(config, tmp_path, monkeypatch, capsys):
+    without = dataclasses.replace(config, val_fraction=0, runs_dir=tmp_path)
+    with sigterm_at(5, monkeypatch), pytest.raises(Interrupted):
+        train(without)
+    assert score(without.folder)["count"] == 360
+    assert "taking its last checkpoint, step 5 of 27" in capsys.readouterr().err
+    with pytest.raises(UserError, match=r"metrics\.jsonl is empty, expected a run of which an"):
+        read_run(without.folder)
+
+
+def test_images_are_predicted_and_the_net_is_exported(config, tmp_path, call):
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "zero.png")
+    code, out, said = call("predict.py", config.folder, tmp_path / "zero.png", "--json")
+    assert (code, len(json.loads(out)["images"])) == (0, 1), said
+    assert "has not finished" in said
+    code, _, said = call("export.py", config.folder, tmp_path / "model.bin")
+    assert code == 0, said
+    exported = jax.export.deserialize(bytearray((tmp_path / "model.bin").read_bytes()))
+    images = np.zeros((2, 8, 8, 1), np.uint8)
+    expected = load_model(config.folder)(images)
+    np.testing.assert_allclose(exported.call(images), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_the_page_says_that_the_run_goes_on(config, best):
+    page = render([read_run(config.folder)])
+    assert "The run has not finished: it is to have 27 steps." in page
+    assert f"those of the state at step {best['step']}" in page
+
+
+def test_a_run_for_tuning_shows_no_test_scores(config, tmp_path):
+    folder = shutil.copytree(config.folder, tmp_path / "run")
+    settings = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(settings | {"test": False}))
+    with pytest.raises(UserError, match="is trained without `test`: resume it with `test`"):
+        read_run(folder)
+
+
+def test_a_damaged_checkpoint_is_passed_over_and_stays_where_it_is(config, best, tmp_path, capsys):
+    folder = shutil.copytree(config.folder, tmp_path / "run")
+    checkpoints = folder / "checkpoints"
+    (checkpoints / str(best["step"]) / "metrics.jsonl").write_text("{}")
+    load_model(folder)
+    said = capsys.readouterr().err
+    assert f"{checkpoints / str(best['step']) / 'metrics.jsonl'} is damaged" in said
+    assert f"step {best['step']} of" not in said
+    assert (checkpoints / str(best["step"])).is_dir()
+    for checkpoint in checkpoints.iterdir():
+        (checkpoint / "metrics.jsonl").write_text("{}")
+    with pytest.raises(UserError, match=r"has no good checkpoint: .*damaged"):
+        load_model(folder)
+
+
+def test_a_checkpoint_with_other_arrays_is_refused(config, tmp_path):
+    folder = shutil.copytree(config.folder, tmp_path / "run")
+    for file in [folder / "config.json", *folder.glob("checkpoints/*/config.json")]:
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"depth": 14}))
+    for checkpoint in folder.glob("checkpoints/*"):
+        write_json(checkpoint / CHECKSUMS, checksums(checkpoint))
+    with pytest.raises(UserError, match=r"checkpoints/\d+ can't be read, or another version of"):
+        load_model(folder)
+
+
+def test_a_checkpoint_of_another_run_is_refused(config, best, tmp_path):
+    folder = shutil.copytree(config.folder, tmp_path / "run")
+    settings = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(settings | {"learning_rate": 0.3}))
+    with pytest.raises(UserError, match=r"`learning_rate` was 0\.1, is 0\.3"):
+        load_model(folder)
