@@ -14,6 +14,7 @@ DATA = {  # from `Dataset.identity`, in `config.json` beside the environment
     "class_names": "the class names",
     "fingerprints": "the fingerprints of the images and their labels",
     "sequence": "the fingerprints of all images in order",
+    "init": "the SHA-256 digits of the weights of `init`",
 }
 
 
@@ -72,5 +73,5 @@ def refuse_other_data(config_file: Path, data: dict[str, Any]) -> None:
         if had.get(name, now) != now:
             raise UserError(
                 f"{config_file}: {DATA[name]} were {had[name]!s:.400}, and are {now!s:.400}: "
-                "expected the data that the run was trained on"
+                "expected what the run was trained on"
             )

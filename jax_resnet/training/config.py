@@ -60,6 +60,9 @@ class Config:
     depth: Depth = 20
     """Layers with weights: 6n + 2, from 8 to 1202."""
     shortcut: Shortcut = None  # zeropad, unless the net is plain
+    init: Text | None = None
+    """A trained net to start from instead of random weights: a name in `jax_resnet.pretrained()`, a
+    Classifier file or a finished run's folder. With other classes the last layer starts anew."""
 
     dataset: DatasetName = "cifar10"
     data_dir: Folder | None = None

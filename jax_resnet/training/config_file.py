@@ -10,6 +10,7 @@ from jax_resnet.errors import UserError
 from jax_resnet.files import read_text
 from jax_resnet.run.records import ENVIRONMENT
 from jax_resnet.training.config import Config, fields, readable_errors
+from jax_resnet.training.optimizer import why_steps_are_fixed
 
 
 def read_config(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -50,15 +51,26 @@ def refuse_changes(config: Config, file: Path) -> None:
     """Raises a `UserError` that names the hyper-parameters that differ from those in a run's
     `config.json`; what is missing there had its default."""
     try:
-        old = Config(**read_config(file)).hyper_parameters()
+        before = Config(**read_config(file))
     except UserError as error:
         raise UserError(f"{file} is damaged: {error}") from error
+    old = before.hyper_parameters()
     changed = [
         f"`{name}` was {old[name]!r}, is {value!r}"
         for name, value in config.hyper_parameters().items()
         if old[name] != value
     ]
     if changed:
+        way = "" if old["steps"] == config.steps else _why_no_other_steps(before)
         raise UserError(
-            f"{file.parent} can't be resumed with other hyper-parameters: {'; '.join(changed)}"
+            f"{file.parent} can't be resumed with other hyper-parameters: {'; '.join(changed)}{way}"
         )
+
+
+def _why_no_other_steps(before: Config) -> str:
+    """Why a run has no other number of steps, and how its net is trained on."""
+    return (
+        f"; the `schedule` {before.schedule} {why_steps_are_fixed(before.schedule)}, so the steps "
+        "before would have been others: to train its net further, when the run is finished, begin "
+        f"one of another `name` with `init` {before.folder}"
+    )

@@ -19,6 +19,7 @@ from jax_resnet.run.signals import check, stop_signals
 from jax_resnet.training.config import Config
 from jax_resnet.training.config_file import refuse_changes
 from jax_resnet.training.evaluation import Padded, evaluate, to_device
+from jax_resnet.training.initial import identity, read_init, start_from
 from jax_resnet.training.loop import fit
 from jax_resnet.training.optimizer import make_schedule
 from jax_resnet.training.programs import (
@@ -58,6 +59,7 @@ def train(
     listen = stop_signals() if signals is None else nullcontext(signals)
     with listen as stops, name_runtime_errors():
         check_suits(config, dataset)
+        init = read_init(config, dataset)
         mesh = make_mesh(devices)
         programs = make_programs(config, len(dataset.train), mesh)
         check(stops)
@@ -65,7 +67,7 @@ def train(
         settings, where = config.to_json(), environment(mesh.devices.flat)
         if config.data_dir is not None:  # it is to be found from other working directories too
             settings["data_dir"] = str(config.data_dir.expanduser().absolute())
-        refuse, data_set = partial(refuse_changes, config), dataset.identity()
+        refuse, data_set = partial(refuse_changes, config), dataset.identity() | identity(init)
         with Run(config.folder).open(settings, where, data_set, config.resume, refuse) as run:
             data = device_data(dataset.train, config.normalization, mesh)
             mean, std = data[2:]
@@ -81,6 +83,8 @@ def train(
                 return {} if validation is None else evaluate(classify(state), validation)
 
             state = init_state(config, len(names), shape, mesh)
+            if run.latest is None:
+                state = start_from(state, config, init, names)
             check(stops)
             peak, steps = config.learning_rate, config.steps
             schedule = make_schedule(config.schedule, peak, steps, config.warmup)

@@ -98,7 +98,7 @@ def test_a_runs_own_config_is_taken_as_it_is(write_config):
         ({"momentum": 10**400}, "`momentum` is .{,110}, expected a finite number"),
         ({"nesterov": 1}, "`nesterov` is 1, expected a valid boolean"),
         ({"dataset": "mnist"}, "`dataset` is 'mnist', expected 'cifar10', 'cifar100'"),
-        ({"recipe": ["fast"]}, "`recipe` is .*, expected 'article', 'paper' or 'fast'"),
+        ({"recipe": ["fast"]}, "`recipe` is .*, expected 'article', 'paper', 'fast' or 'long'"),
         ({"channels": 2}, "`channels` is 2, expected 1 or 3"),
         ({"image_size": [8]}, r"`image_size` is .*, expected "),
         ({"runs_dir": ""}, "`runs_dir` is '', expected text, not empty"),
