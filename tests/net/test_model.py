@@ -121,7 +121,7 @@ def test_initialisation_is_he_normal_and_not_truncated():
 
 @pytest.mark.parametrize("shortcut", SHORTCUTS)
 def test_every_parameter_has_a_gradient(shortcut):
-    model = ResNet(14, 10, shortcut)
+    model = ResNet(8, 10, shortcut)
     variables = init(model, (4, 8, 8, 3))
     x = jax.random.normal(jax.random.key(1), (4, 8, 8, 3))
 

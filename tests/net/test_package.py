@@ -67,10 +67,11 @@ resnet20(shortcut="identity")  # type: ignore[arg-type]
 """
 
 
-def test_calls_are_typed(tmp_path):
+def test_calls_are_typed(tmp_path, pytestconfig):
     api = pytest.importorskip("mypy.api", reason="mypy is not installed")
     (tmp_path / "typed.py").write_text(TYPED)
     flags = ["--ignore-missing-imports", "--warn-unused-ignores", "--cache-dir"]
-    flags += [str(tmp_path / "cache"), "--disable-error-code", "name-defined"]
+    cache = pytestconfig.cache.mkdir("mypy")  # of what mypy found in jax and flax
+    flags += [str(cache), "--disable-error-code", "name-defined"]
     stdout, stderr, code = api.run([*flags, str(tmp_path / "typed.py")])
     assert code == 0, stdout + stderr

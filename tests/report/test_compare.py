@@ -10,12 +10,15 @@ from typing import get_args
 import pytest
 from support import SCRIPTS
 
+from jax_resnet.cli.compare import Compare, configs
+from jax_resnet.cli.flags import parse
 from jax_resnet.errors import UserError
 from jax_resnet.files import write_json
 from jax_resnet.model import PARTS, ShortcutName
 from jax_resnet.report.comparison import Group, collect, table
 from jax_resnet.report.comparison_figures import draw_comparison
 from jax_resnet.training.config import Config
+from jax_resnet.training.recipes import RECIPES
 
 FIGURES = {
     "train_loss.png",
@@ -34,6 +37,7 @@ def compare(tmp_path_factory):
 
     def call(capsys, *more):
         words = ["--dataset", "digits", "--depths", "8", "--steps", "12", "--batch-size", "64"]
+        words += ["--variants", "cnn", "zeropad"]
         words += ["--runs-dir", folder / "runs", "--out", folder / "out", *more]
         code = 0
         with pytest.MonkeyPatch.context() as patch:
@@ -51,23 +55,23 @@ def test_runs_are_trained_once_and_drawn_together(compare, capsys):
     folder, code, stdout, _ = compare(capsys, "--seeds", "0")
     assert code == 0
     runs = sorted((folder / "runs").iterdir())
-    assert len(runs) == 3
+    assert len(runs) == 2
     assert {path.name for path in (folder / "out").iterdir()} == FIGURES | {"table.md"}
     assert (folder / "out" / "table.md").read_text() == stdout
     result = json.loads((folder / "runs/cnn-8-digits-article-seed0/result.json").read_text())
     assert f"| cnn | 8 | 1 | {result['best']['accuracy']:.4f} |" in stdout
     before = {path: path.stat().st_mtime_ns for run in runs for path in run.iterdir()}
     *_, stderr = compare(capsys, "--seeds", "0")
-    assert stderr.count("is finished") == 3
+    assert stderr.count("is finished") == 2
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
 def test_variants_can_be_chosen(compare, capsys):
     compare(capsys, "--seeds", "0")
-    _, code, stdout, stderr = compare(capsys, "--seeds", "0", "--variants", "cnn", "subsample")
+    _, code, stdout, stderr = compare(capsys, "--seeds", "0", "--variants", "cnn")
     assert code == 0
     assert stderr.count("is finished") == 1
-    assert [line.split(" | ")[0] for line in stdout.splitlines()[2:]] == ["| cnn", "| subsample"]
+    assert [line.split(" | ")[0] for line in stdout.splitlines()[2:]] == ["| cnn"]
 
 
 def group(variant, depth, accuracies, dataset="cifar10", recipe="article"):
@@ -158,17 +162,22 @@ def test_a_finished_run_with_other_hyper_parameters_is_refused(compare, capsys):
     assert "--steps was 12, is 13" in stderr
 
 
-def test_flags_replace_values_of_the_recipe(compare, capsys):
-    flags = ["--learning-rate", "0.03", "--muon-momentum", "0.5", "--label-smoothing", "0.2"]
-    flags += ["--seeds", "0", "--variants", "cnn", "--recipe", "fast"]
-    folder, code, *_ = compare(capsys, *flags)
-    assert code == 0
-    config = json.loads((folder / "runs/cnn-8-digits-fast-seed0/config.json").read_text())
-    assert (config["learning_rate"], config["muon_momentum"]) == (0.03, 0.5)
-    assert config["label_smoothing"] == 0.2
-    _, code, _, stderr = compare(capsys, *flags, "--label-smoothing", "0")
-    assert code == 2
-    assert "--label-smoothing was 0.2, is 0" in stderr
+def test_flags_replace_values_of_the_recipe():
+    words = "--learning-rate 0.03 --muon-momentum 0.5 --label-smoothing 0.2 --recipe fast"
+    every = list(configs(parse(Compare, words.split())))
+    assert len(every) == 9, "three nets, three seeds"
+    for config in every:
+        assert (config.learning_rate, config.muon_momentum) == (0.03, 0.5)
+        assert (config.label_smoothing, config.recipe) == (0.2, "fast")
+        assert config.steps == RECIPES["fast"].steps
+
+
+def test_nets_depths_and_seeds_are_those_asked_for():
+    words = "--variants cnn subsample --depths 8 14 --seeds 3"
+    every = configs(parse(Compare, words.split()))
+    assert [(config.shortcut, config.depth, config.seed) for config in every] == [
+        (None, 8, 3), ("subsample", 8, 3), (None, 14, 3), ("subsample", 14, 3)
+    ]  # fmt: skip
 
 
 def test_bad_depths_are_refused_before_any_training(compare, capsys):

@@ -5,13 +5,13 @@ import json
 import re
 import shutil
 import subprocess
-import sys
 
 import numpy as np
 import pytest
 from PIL import Image
-from support import SCRIPTS, train
+from support import train
 
+from jax_resnet.cli.report import command
 from jax_resnet.errors import UserError
 from jax_resnet.plots import draw_curves
 from jax_resnet.report.figures import curves
@@ -28,20 +28,14 @@ def runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
     config = Config(dataset="digits", depth=8, steps=24, runs_dir=folder, name="one")
     train(config)
-    train(dataclasses.replace(config, name="<b>two", seed=1, label_smoothing=0.1))
+    train(dataclasses.replace(config, name="<b>two", seed=1))
     return [folder / "one", folder / "<b>two"]
-
-
-def call(*words):
-    command = [sys.executable, SCRIPTS / "report.py", *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture(scope="module")
 def page(runs, tmp_path_factory):
     path = tmp_path_factory.mktemp("a page") / "page ü.html"
-    done = call(*runs, "--out", path)
-    assert done.returncode == 0, done.stderr
+    command([*map(str, runs), "--out", str(path)])
     return path
 
 
@@ -119,15 +113,15 @@ def test_the_default_shortcut_is_named(runs, tmp_path):
     assert "<dt>shortcut</dt><dd>zeropad</dd>" in render([read_run(folder)])
 
 
-def test_a_refused_report_leaves_no_file(runs, page, tmp_path):
+def test_a_refused_report_leaves_no_file(call, runs, page, tmp_path):
     before = page.read_bytes()
-    done = call(runs[0], "--out", page)
-    assert (done.returncode, page.read_bytes()) == (2, before)
-    assert "exists" in done.stderr
-    done = call(tmp_path, "--out", tmp_path / "new.html")
-    assert done.returncode == 2
-    assert "expected the folder of a finished run" in done.stderr
-    assert "Traceback" not in done.stderr
+    code, _, stderr = call("report.py", runs[0], "--out", page)
+    assert (code, page.read_bytes()) == (2, before)
+    assert "exists" in stderr
+    code, _, stderr = call("report.py", tmp_path, "--out", tmp_path / "new.html")
+    assert code == 2
+    assert "expected the folder of a finished run" in stderr
+    assert "Traceback" not in stderr
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(UserError, match="expected a different name for each"):
         render([read_run(runs[0])] * 2)
