@@ -6,7 +6,6 @@ import random
 import signal
 import statistics
 import subprocess
-import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -14,13 +13,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
-from support import SCRIPTS, assert_same_run, command
+from support import assert_same_run, command
 
 pytestmark = pytest.mark.stress
 
 LOOP = ("step", "write", "commit", "deletion", "append")  # phases of the loop
 END = ("plot", "evaluation")  # and of the end
-FLAGS = ("--steps", "400", "--name", "run", "--resume")  # 23 epochs of 18 steps
+# 111 epochs of 18 steps: more than those that are made while kills in the loop are still to come.
+FLAGS = ("--steps", "2000", "--name", "run", "--resume")
 ENVIRONMENT = os.environ | {"JAX_NUM_CPU_DEVICES": "2"}
 
 
@@ -67,7 +67,7 @@ def test_fifty_kills_change_nothing(tmp_path, show):
             stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
         if phase == "any":
-            time.sleep(chance.uniform(1, 12))
+            time.sleep(chance.uniform(1, 8))
             process.kill()
         said = process.communicate(timeout=300)[1]
         assert process.returncode == -signal.SIGKILL, f"{phase}: {said}"
@@ -96,17 +96,9 @@ def test_fifty_kills_change_nothing(tmp_path, show):
 def test_a_long_run_needs_no_more_as_it_goes(tmp_path, show):
     """20,000 steps of 4 images: memory, open files and threads after a tenth and at the end,
     medians over an eighth of the looks at them."""
-    words = [
-        sys.executable,
-        SCRIPTS / "train.py",
-        "--dataset",
-        "digits",
-        "--depth",
-        "8",
-        "--batch-size",
-        "4",
-    ]
-    process = subprocess.Popen([*words, "--name", "long"], stderr=subprocess.DEVNULL)
+    small = ("--batch-size", "4", "--learning-rate", "0.01")
+    words = command(tmp_path, "--steps", "20000", "--name", "long", *small)
+    process = subprocess.Popen(words, stderr=subprocess.DEVNULL)
     seen = []
     while process.poll() is None:
         time.sleep(0.2)
