@@ -43,7 +43,7 @@ def draw_curves(
             values = [record.get(f"{split}_{quantity}") for record in records]
             if None not in values:
                 label = curve_label(split, quantity, label_smoothing)
-                axes.plot(steps, values, marker_of(steps), color=colour, label=label)
+                axes.plot(steps, values, marker=marker_of(steps), color=colour, label=label)
         for drop in itertools.compress(steps, tenth):
             axes.axvline(drop, color="0.7", linestyle=":", zorder=0)
         axes.set_xlabel("step")
@@ -61,9 +61,9 @@ def curve_label(split: str, quantity: str, label_smoothing: float) -> str:
     return f"{split}, {smoothing}"
 
 
-def marker_of(steps: Sequence[int]) -> str:
-    """A line's format: one point has no line, and is seen by its marker only."""
-    return "o-" if len(steps) == 1 else "-"
+def marker_of(points: Sequence[float]) -> str | None:
+    """A curve's marker: one point has no line, and is seen by its marker only."""
+    return "o" if len(points) == 1 else None
 
 
 def write_figure(figure: Any, path: str | os.PathLike[str]) -> None:

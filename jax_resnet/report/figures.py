@@ -43,7 +43,7 @@ def curves(
                     label = f"{_plain(name)} {label}" if len(runs) > 1 else label
                     steps = [record["step"] for record in records]
                     values = [record[key] for record in records]
-                    marker = "o" if len(steps) == 1 else None
+                    marker = marker_of(steps)
                     axes.plot(steps, values, style, marker=marker, color=f"C{number}", label=label)
         axes.set(xlabel="step", ylabel=quantity)
         axes.legend()
@@ -57,7 +57,8 @@ def gradient_norms(records: Records, name: str) -> str:
     def draw(axes: Any) -> None:
         for part in PARTS:
             values = [record["gradient_norms"][part] for record in records]
-            axes.plot([record["step"] for record in records], values, marker_of(values), label=part)
+            steps = [record["step"] for record in records]
+            axes.plot(steps, values, marker=marker_of(steps), label=part)
         axes.set(xlabel="step", ylabel="L2 norm of the gradient", yscale="log")
         axes.margins(y=0.3)  # room for the legend
         axes.legend(ncols=3, fontsize="small")
