@@ -36,7 +36,8 @@ class Row:
     batch_size: int = 128
     dispatch: str = "graph"
     flags: str = ""  # for XLA
-    runs: int = 1  # at once, with seeds 0, 1, ...
+    runs: int = 1  # processes at once, with seeds 0, 1, ...
+    together: int = 1  # runs in one program
     torch: str = ""  # eager, or a mode of `torch_step.make_run`
     depth: int = 20
     images: int = 45_000
@@ -52,9 +53,10 @@ ROWS = {
     "one graph, batch 32": Row(batch_size=32),
     "one graph, default precision": Row(precision="default"),
     "one graph, recipe fast, default precision": Row(recipe="fast", precision="default"),
-    "2 runs": Row(runs=2),
-    "4 runs": Row(runs=4),
-    "8 runs": Row(runs=8),
+    "4 processes": Row(runs=4),
+    "4 runs in one program": Row(together=4),
+    "8 runs in one program": Row(together=8),
+    "4 runs in one program, default precision": Row(together=4, precision="default"),
     "PyTorch": Row(torch="eager"),
     "PyTorch, one graph": Row(torch="graph"),
     "PyTorch, compiled, reduce-overhead": Row(torch="reduce-overhead"),
@@ -109,7 +111,7 @@ def measure(row: Row, cache: str) -> dict[str, Any]:
             end(processes)
             if row.runs > 1:
                 subprocess.run(["nvidia-cuda-mps-control"], input="quit", text=True, check=True)
-    rate = sum(each["steps"] / each["seconds"] for each in ends)
+    rate = row.together * sum(each["steps"] / each["seconds"] for each in ends)
     return {"steps_per_second": round(rate, 1), **ready[0]}
 
 
@@ -148,10 +150,10 @@ def jax_steps(row: Row, seed: int) -> Any:
     import dataclasses
 
     import jax
-    import jax.numpy as jnp
     import numpy as np
 
     from jax_resnet.data import Split
+    from jax_resnet.training import together
     from jax_resnet.training.programs import device_data, init_state, make_mesh, make_programs
     from jax_resnet.training.recipes import RECIPES
 
@@ -166,8 +168,10 @@ def jax_steps(row: Row, seed: int) -> Any:
     dispatch: Any = row.dispatch
     programs = make_programs(config, row.images, mesh, dispatch)
     data = device_data(split, config.normalization, mesh)
-    state, totals = init_state(config, 10, (32, 32, 3), mesh), programs.zeros()
-    epoch, step = programs.draw_epoch(jnp.int32(0)), 0
+    state = together.join([init_state(config, 10, (32, 32, 3), mesh)] * row.together)
+    totals = together.join([programs.zeros()] * row.together)
+    epoch = together.join([programs.draw_epoch(seed, 0)] * row.together)
+    data, step = together.join([data] * row.together), 0
 
     def run(steps: int) -> int:
         nonlocal state, totals, step
@@ -183,7 +187,7 @@ def jax_steps(row: Row, seed: int) -> Any:
             "device": jax.devices()[0].device_kind,
             "jax": jax.__version__,
             "step": step,
-            "mean_loss": float(totals["loss"]) / step,
+            "mean_loss": float(np.mean(totals["loss"])) / step,
         }
 
     return run, describe

@@ -77,6 +77,7 @@ def make_config(case: Case, **more: Any) -> Any:
 def whole_loop(case: Case) -> Run:
     """The loop of `train.py` on images in memory: permutations, augmentation, progress bar, lines
     and checkpoints."""
+    import atexit
     import io
     import sys
     import tempfile
@@ -89,7 +90,7 @@ def whole_loop(case: Case) -> Run:
     keep_memory()
     from jax_resnet.data import Split
     from jax_resnet.run.folder import Run as Folder
-    from jax_resnet.training.loop import fit
+    from jax_resnet.training.loop import Training, fit
     from jax_resnet.training.programs import device_data, init_state, make_mesh, make_programs
 
     rng = np.random.default_rng(0)
@@ -101,7 +102,11 @@ def whole_loop(case: Case) -> Run:
     data = device_data(split, config.normalization, mesh)
     state = init_state(config, 10, IMAGE_SHAPE, mesh)
     opened = Folder(config.folder).open(config.to_json(), {}, {}, False, lambda _: None)
-    folder = ExitStack().enter_context(opened)
+    held = ExitStack()
+    folder = held.enter_context(opened)
+    atexit.register(held.close)
+    unused: Any = None
+    training = Training(config, folder, data, lambda step: 0.1, classify=unused, validation=None)
     sys.stderr = io.StringIO()  # draws the progress bar, unseen
     sys.stderr.isatty = lambda: True  # type: ignore[method-assign]
 
@@ -111,8 +116,8 @@ def whole_loop(case: Case) -> Run:
         end = first + steps
         shorter = replace(programs, epoch_end=lambda step: min(programs.epoch_end(step), end))
         start = {"state": state, "totals": programs.zeros()}
-        until = replace(config, steps=end)
-        state = fit(until, folder, shorter, data, start, lambda step: 0.1, lambda state: {}, [])
+        until = replace(training, config=replace(config, steps=end))
+        (state,) = fit([until], shorter, [start], [])
         return int(state.step) - first  # more than `steps` where a dispatch is of several
 
     return run

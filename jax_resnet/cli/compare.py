@@ -99,8 +99,8 @@ def run(config: Config, which: str) -> None:
     from jax_resnet.files import write_json
     from jax_resnet.report.comparison import INITIAL, initial_gradient_norms
     from jax_resnet.training.begin import begin
-    from jax_resnet.training.seeds import finished
     from jax_resnet.training.train import train
+    from jax_resnet.training.turns import finished
 
     folder = config.folder
     trained = finished(config) is not None

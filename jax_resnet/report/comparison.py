@@ -6,8 +6,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import jax.numpy as jnp
-
 from jax_resnet.data import Dataset
 from jax_resnet.errors import UserError
 from jax_resnet.files import read_json
@@ -142,6 +140,6 @@ def initial_gradient_norms(config: Config, dataset: Dataset) -> dict[str, float]
     programs = make_programs(config, len(dataset.train), mesh, dispatch="step")
     state = init_state(config, dataset.num_classes, dataset.image_shape, mesh)
     data = device_data(dataset.train, config.normalization, mesh)
-    epoch = programs.draw_epoch(jnp.asarray(state.step))
+    epoch = programs.draw_epoch(config.seed, state.step)
     _, totals = programs.advance(state, programs.zeros(), data, epoch)
     return {part: float(norm) for part, norm in totals["gradient_norms"].items()}

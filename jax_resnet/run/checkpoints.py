@@ -5,11 +5,14 @@ import json
 import os
 import re
 from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
 from jax_resnet.errors import UserError, say
@@ -26,21 +29,23 @@ class _Manager(ocp.CheckpointManager):
 class Checkpoints:
     """The checkpoints in a folder, which are good from when their checksums are written.
 
+    A single process writes them in a thread, while the training goes on; whatever else is asked for
+    waits until the last one is written, and raises its `UserError` if that failed.
+
     A checkpoint that is half written, half deleted or damaged when a run is opened is moved to
     `damaged` and named on stderr: it is never read, and never deleted. Several processes write
     and read a checkpoint together, in a folder that all of them see.
-
-    Attributes:
-        steps: of the good checkpoints, in ascending order.
     """
 
     def __init__(self, folder: Path, damaged: Path) -> None:
         self._folder = folder.absolute()
-        self.steps = self._find_steps(damaged)
+        self._steps = self._find_steps(damaged)
         options = ocp.CheckpointManagerOptions(
             enable_async_checkpointing=False, cleanup_tmp_directories=True
         )
         self._manager = _Manager(self._folder, options=options)
+        self._writer = ThreadPoolExecutor(1, "checkpoints")
+        self._writing: Future[None] | None = None
 
     def _find_steps(self, damaged: Path) -> list[int]:
         """Those that the first process sees: a network folder may show others an old listing."""
@@ -54,6 +59,12 @@ class Checkpoints:
         return [first_decides(partial(found.__getitem__, i)) or 0 for i in range(count)]
 
     @property
+    def steps(self) -> list[int]:
+        """Of the good checkpoints, in ascending order."""
+        self.wait()
+        return self._steps
+
+    @property
     def latest(self) -> int | None:
         return self.steps[-1] if self.steps else None
 
@@ -63,31 +74,49 @@ class Checkpoints:
         Args:
             step: of the state.
             tree: of arrays.
-            files: that are copied into the checkpoint, where they exist.
+            files: that are copied into the checkpoint as they are now, where they exist.
             best: a step whose checkpoint stays.
         """
+        self.wait()
+        with writing(self._folder):
+            copies = {file.name: file.read_bytes() for file in files if file.exists()}
+        if jax.process_count() > 1:  # all processes talk to each other in the same order
+            self._write(step, tree, copies, best)
+        else:  # the next step donates the tree
+            self._writing = self._writer.submit(self._write, step, _copy(tree), copies, best)
+
+    def wait(self) -> None:
+        """Returns when the last checkpoint is written.
+
+        Raises:
+            UserError: if it can't be.
+        """
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            writing.result()
+
+    def _write(self, step: int, tree: Any, copies: dict[str, bytes], best: int | None) -> None:
         folder = self._folder / str(step)
 
         def seal() -> None:
-            for file in files:
-                if file.exists():
-                    replace_file(folder / file.name, file.read_bytes())
+            for name, content in copies.items():
+                replace_file(folder / name, content)
             replace_file(folder / CHECKSUMS, json.dumps(checksums(folder), indent=1).encode())
 
         try:
             self._manager.save(step, args=ocp.args.StandardSave(tree))
             first_decides(seal)
         except (OSError, ValueError) as error:  # TensorStore's are ValueErrors
-            last = "none" if self.latest is None else f"of step {self.latest}"
+            last = f"of step {self._steps[-1]}" if self._steps else "none"
             raise UserError(
                 f"{folder} can't be written: {error}; the last good checkpoint is {last}"
             ) from error
-        self.steps.append(step)
-        for old in [each for each in self.steps[:-2] if each != best]:
+        self._steps.append(step)
+        for old in [each for each in self._steps[:-2] if each != best]:
             if is_first():
                 (self._folder / str(old) / CHECKSUMS).unlink()
             self._manager.delete(old)
-            self.steps.remove(old)
+            self._steps.remove(old)
 
     def restore(self, step: int, like: Any) -> Any:
         """The tree of `step`; `like` says shapes, dtypes and shardings.
@@ -95,6 +124,7 @@ class Checkpoints:
         Raises:
             UserError: if it holds another tree.
         """
+        self.wait()
         like = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
         try:
             return self._manager.restore(step, args=ocp.args.StandardRestore(like))
@@ -106,13 +136,26 @@ class Checkpoints:
         return self._folder / str(step) / file.name
 
     def close(self) -> None:
-        self._manager.close()
+        """Waits, and ends the thread."""
+        with self._writer, closing(self._manager):
+            self.wait()
+
+
+@jax.jit
+def _copy(tree: Any) -> Any:
+    return jax.tree.map(jnp.copy, tree)
 
 
 def all_checkpoints(folder: Path) -> list[Path]:
     """The folders of checkpoints, good or not, in the order of their steps."""
     found = (path for path in folder.glob("*") if re.fullmatch("0|[1-9][0-9]{0,9}", path.name))
     return sorted(found, key=lambda path: int(path.name))
+
+
+def saved_step(folder: Path) -> int:
+    """The step of the newest checkpoint that is wholly written; 0 if there is none."""
+    whole = (path for path in all_checkpoints(folder) if (path / CHECKSUMS).exists())
+    return max((int(path.name) for path in whole), default=0)
 
 
 def read_checkpoint(checkpoint: Path, like: Any) -> Any:

@@ -177,11 +177,15 @@ class OpenRun(Run):
                 os.fsync(file.fileno())
 
     def save(self, step: int, tree: Any) -> None:
-        """Writes the checkpoint of a step, unless it exists."""
+        """Writes the checkpoint of a step, unless it exists, while the caller goes on."""
         if step != self.latest:
             steps = {*self._saved.steps, step}
             best = first_decides(lambda: best_step(self.records(), steps))
             self._saved.save(step, tree, [self.metrics_file, self.config_file], best)
+
+    def wait(self) -> None:
+        """Returns when the last checkpoint is written; a `UserError` if it can't be."""
+        self._saved.wait()
 
     def resume(self, tree: Any) -> Any:
         """The tree of the last good checkpoint, or the one given if there is none.

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 from tqdm import tqdm
 
 from jax_resnet.errors import say
@@ -57,7 +58,6 @@ class Progress:
     def __init__(self, steps: int, batch_size: int, step: int, label: str = "") -> None:
         self.steps = steps
         self.batch_size = batch_size
-        self.label = label  # before all that is shown
         self.is_terminal = is_first() and sys.stderr is not None and sys.stderr.isatty()
         self.looked = time.monotonic()
         self.bar = tqdm(
@@ -80,17 +80,18 @@ class Progress:
             sums = jax.device_get({k: totals[k] for k in ("steps", "loss", "accuracy")})
             self.looked = time.monotonic()
             rate = self.bar.format_dict["rate"] or 0.0
+            loss, accuracy = (np.mean(sums[k] / sums["steps"]) for k in ("loss", "accuracy"))
             self.bar.set_postfix(
-                loss=f"{sums['loss'] / sums['steps']:.3f}",
-                accuracy=f"{sums['accuracy'] / sums['steps']:.3f}",
+                loss=f"{loss:.3f}",
+                accuracy=f"{accuracy:.3f}",
                 images_per_second=f"{rate * self.batch_size:.0f}",
             )
 
-    def epoch(self, record: dict[str, Any]) -> None:
-        """Prints the epoch's line."""
+    def epoch(self, record: dict[str, Any], label: str = "") -> None:
+        """Prints the epoch's line, after `label`."""
         if not is_first():
             return
-        parts = [f"{self.label}step {record['step']:>6}/{self.steps}"]
+        parts = [f"{label}step {record['step']:>6}/{self.steps}"]
         for split in ("train", "validation"):
             if f"{split}_loss" in record:
                 loss, accuracy = record[f"{split}_loss"], record[f"{split}_accuracy"]

@@ -4,6 +4,7 @@ import itertools
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import wraps
 from typing import Annotated, Any, Literal, assert_never
 
 import jax
@@ -19,6 +20,7 @@ Dispatch = Annotated[
         "CUDA graph (graph: the step of a small net is a few hundred kernels of microseconds)."
     ),
 ]
+GPUS = ("gpu", "cuda")  # names of the platform, of a device and of a described one
 Step = Callable[..., Any]  # `(state, totals, *others)` to the next state and totals
 # XLA's own list, and the last two, without which a graph ends at every convolution.
 GRAPH = {
@@ -32,7 +34,7 @@ def dispatch_on(platform: str) -> Dispatch:
     match platform:
         case "cpu":
             return "step"
-        case "gpu" | "cuda":
+        case _ if platform in GPUS:
             return "graph"
         case _:
             return "loop"
@@ -64,13 +66,17 @@ def jit_steps(
 ) -> Jitted:
     """The steps of one dispatch, jitted; they donate the state.
 
+    They are those of one run; or of several that are at the same step, if each array has a first
+    axis along which the runs lie.
+
     Args:
-        step: one step.
+        step: one step of one run.
         steps_until: the step that a dispatch reaches from a step.
         dispatch: see `Dispatch`.
         sharding: of all results.
     """
     options: dict[str, Any] = {"donate_argnums": 0, "out_shardings": sharding}
+    step = of_each_run(step)
     match dispatch:
         case "step":
             return jit_once(step, **options)
@@ -82,13 +88,28 @@ def jit_steps(
             assert_never(dispatch)
 
 
+def of_each_run(step: Step) -> Step:
+    """`step`; or that of each run, where the arrays are those of several."""
+
+    @wraps(step)
+    def steps(state: Any, *others: Any) -> Any:
+        return (jax.vmap(step) if state.step.ndim else step)(state, *others)
+
+    return steps
+
+
+def reached(state: Any) -> jax.Array:
+    """The step of a run, or of several, which is the same."""
+    return state.step[0] if state.step.ndim else state.step
+
+
 def loop(step: Step, steps_until: Callable[[Any], Any]) -> Step:
     """Steps in a loop on the device."""
 
     def steps(state: Any, totals: Any, *others: Any) -> Any:
-        stop = steps_until(state.step)
+        stop = steps_until(reached(state))
         return jax.lax.while_loop(
-            lambda carry: carry[0].step < stop,
+            lambda carry: reached(carry[0]) < stop,
             lambda carry: step(*carry, *others),
             (state, totals),
         )
@@ -100,10 +121,10 @@ def packed_loop(step: Step, steps_until: Callable[[Any], Any]) -> Step:
     """As `loop`, with the float32 arrays of state and totals in one vector."""
 
     def steps(state: Any, totals: Any, *others: Any) -> Any:
-        stop = steps_until(state.step)
+        stop = steps_until(reached(state))
         packed, unpack = pack((state, totals))
         done = jax.lax.while_loop(
-            lambda carry: unpack(carry)[0].step < stop,
+            lambda carry: reached(unpack(carry)[0]) < stop,
             lambda carry: pack(step(*unpack(carry), *others))[0],
             packed,
         )

@@ -1,13 +1,15 @@
 """The training loop: epoch after epoch, a line of metrics and a checkpoint after each."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from jax_resnet.classifier import Classifier
 from jax_resnet.errors import UserError
 from jax_resnet.run.distributed import is_first, preempted
 from jax_resnet.run.folder import OpenRun
@@ -15,36 +17,65 @@ from jax_resnet.run.profiling import Profile
 from jax_resnet.run.progress import Progress, say_once
 from jax_resnet.run.signals import SIGTERM, check
 from jax_resnet.training.config import Config
+from jax_resnet.training.dispatch import reached
+from jax_resnet.training.evaluation import Padded, evaluate
 from jax_resnet.training.programs import Programs
 from jax_resnet.training.step import Metrics, TrainState
+from jax_resnet.training.together import join, split
+
+
+@dataclass(frozen=True)
+class Training:
+    """A run that `fit` trains.
+
+    Attributes:
+        config: hyper-parameters.
+        run: where it is kept.
+        data: from `device_data`.
+        schedule: the learning rate of a step.
+        classify: the `Classifier` of a state.
+        validation: from `to_device`; None where there are no validation images.
+    """
+
+    config: Config
+    run: OpenRun
+    data: tuple[jax.Array, ...]
+    schedule: Callable[[int], Any]
+    classify: Callable[[TrainState], Classifier]
+    validation: Padded | None
 
 
 def fit(
-    config: Config,
-    run: OpenRun,
+    trainings: Sequence[Training],
     programs: Programs,
-    data: tuple[jax.Array, ...],
-    start: dict[str, Any],
-    schedule: Callable[[int], Any],
-    validate: Callable[[TrainState], dict[str, Any]],
+    starts: Sequence[dict[str, Any]],
     stops: list[int],
     on_epoch: Callable[[dict[str, Any]], object] | None = None,
-) -> TrainState:
-    """Trains from `start` until `config.steps`; a line and a checkpoint at every epoch's end, then
+) -> list[TrainState]:
+    """Trains from `starts` until `config.steps`; a line and a checkpoint at every epoch's end, then
     `on_epoch` is called with the line's record in the first process.
 
+    Args:
+        trainings: one, or several that differ in their seeds alone: one program trains them.
+        programs: of their hyper-parameters.
+        starts: `state` and `totals` of each, all at the same step.
+        stops: the signals that are received.
+        on_epoch: as in `train`.
+
     Raises:
+        UserError: if a loss is not finite; the other runs are saved.
         Interrupted: when a signal is in `stops`; the step that was reached is saved.
     """
-    state, totals = start["state"], start["totals"]
-    step, dispatches = int(state.step), count()
-    label = f"seed {config.seed}  " if programs.mesh.size < jax.device_count() else ""
+    config, dispatches = trainings[0].config, count()
+    states, totals = ([start[name] for start in starts] for name in ("state", "totals"))
+    data, step = join([each.data for each in trainings]), int(states[0].step)
+    label = label_of(trainings, programs)
     if step < config.steps:
-        compile_ahead(programs, state, totals, data, label)
+        compile_ahead(trainings, programs, join(states), join(totals), data)
         check(stops)
     with (
         Progress(config.steps, config.batch_size, step, label) as progress,
-        Profile(run.folder / "profile", config.profile, step) as profile,
+        Profile(trainings[0].run.folder / "profile", config.profile, step) as profile,
     ):
 
         def should_stop(step: int, totals: Metrics) -> bool:
@@ -55,51 +86,70 @@ def fit(
             return bool(stops)
 
         while step < config.steps:
-            first, end, started = step, programs.epoch_end(step), time.monotonic()
-            state, totals = run_epoch(programs, data, state, totals, should_stop)
-            step, seconds = int(state.step), time.monotonic() - started
-            check_finite(state, totals, schedule, run.latest)
-            record = None
-            if step == end:
-                record = summarize(totals, step, step * config.batch_size / len(data[1]))
-                record["learning_rate"] = float(schedule(step - 1))
-                record["images_per_second"] = round((step - first) * config.batch_size / seconds, 1)
-                scores = validate(state)
-                record |= {f"validation_{k}": scores[k] for k in ("loss", "accuracy") if scores}
-                run.append(record)
-                totals = programs.zeros()
-            run.save(step, {"state": state, "totals": totals})
-            if record is not None:
-                progress.epoch(record)
-                if on_epoch and is_first():
-                    on_epoch(record)
+            first, started = step, time.monotonic()
+            ends = run_epoch(trainings, programs, join(states), join(totals), data, should_stop)
+            states, totals = (split(tree, len(trainings)) for tree in ends)
+            step, seconds = int(states[0].step), time.monotonic() - started
+            speed = round((step - first) * config.batch_size / seconds, 1)
+            is_end, errors = step == programs.epoch_end(first), []
+            for i, training in enumerate(trainings):
+                try:
+                    check_finite(training, states[i], totals[i])
+                    record = summarize(training, states[i], totals[i], speed) if is_end else None
+                    totals[i] = programs.zeros() if is_end else totals[i]
+                    save(training, states[i], totals[i], record)
+                except UserError as error:
+                    errors.append(error)
+                    continue
+                if record:
+                    several = len(trainings) > 1
+                    progress.epoch(record, f"seed {training.config.seed}  " if several else label)
+                    if on_epoch and is_first():
+                        training.run.wait()
+                        on_epoch(record)
+            if errors:
+                raise errors[0]
             check(stops)
-    return state
+    return states
+
+
+def label_of(trainings: Sequence[Training], programs: Programs) -> str:
+    """The seeds, where the devices train others too."""
+    seeds = [each.config.seed for each in trainings]
+    if len(seeds) == 1 and programs.mesh.size == jax.device_count():
+        return ""
+    return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}  "
+
+
+def draw_epochs(trainings: Sequence[Training], programs: Programs, step: int) -> Any:
+    """The epoch of a step, of each run."""
+    return join([programs.draw_epoch(each.config.seed, step) for each in trainings])
 
 
 def compile_ahead(
-    programs: Programs, state: TrainState, totals: Metrics, data: tuple[jax.Array, ...], label: str
+    trainings: Sequence[Training], programs: Programs, state: TrainState, *others: Any
 ) -> None:
     """Compiles an epoch's programs, and says how long that took: the times that are shown and
     written afterwards are those of training alone."""
+    label = label_of(trainings, programs)
     say_once(f"{label}compiling the training step")
     started = time.monotonic()
-    epoch = programs.draw_epoch(jnp.asarray(state.step))
-    programs.advance.compile(state, totals, data, epoch)
+    programs.advance.compile(state, *others, draw_epochs(trainings, programs, int(reached(state))))
     say_once(f"{label}compiled in {time.monotonic() - started:.1f} s")
 
 
 def run_epoch(
+    trainings: Sequence[Training],
     programs: Programs,
-    data: tuple[jax.Array, ...],
     state: TrainState,
     totals: Metrics,
+    data: tuple[jax.Array, ...],
     should_stop: Callable[[int, Metrics], bool],
 ) -> tuple[TrainState, Metrics]:
     """Trains to the end of the epoch, or until `should_stop(step, totals)` after a dispatch."""
-    step = int(state.step)
+    step = int(reached(state))
     end = programs.epoch_end(step)
-    epoch = programs.draw_epoch(jnp.asarray(state.step))
+    epoch = draw_epochs(trainings, programs, step)
     while step < end:
         before = totals
         state, totals = programs.advance(state, totals, data, epoch)
@@ -110,22 +160,37 @@ def run_epoch(
     return state, jax.block_until_ready(totals)
 
 
-def summarize(totals: Metrics, step: int, epoch: float) -> dict[str, Any]:
-    """A line of `metrics.jsonl`: means over the steps of `totals`."""
-    sums = jax.device_get(totals)
+def summarize(
+    training: Training, state: TrainState, totals: Metrics, images_per_second: float
+) -> dict[str, Any]:
+    """A line of `metrics.jsonl`: means over the steps of `totals`, and the validation's scores."""
+    sums, step = jax.device_get(totals), int(state.step)
     steps = int(sums["steps"])
+    scores = {}
+    if training.validation is not None:
+        scores = evaluate(training.classify(state), training.validation)
     return {
         "step": step,
-        "epoch": epoch,
+        "epoch": step * training.config.batch_size / len(training.data[1]),
         "train_loss": float(sums["loss"]) / steps,
         "train_accuracy": float(sums["accuracy"]) / steps,
         "gradient_norms": {k: float(v) / steps for k, v in sums["gradient_norms"].items()},
+        "learning_rate": float(training.schedule(step - 1)),
+        "images_per_second": images_per_second,
+        **{f"validation_{k}": scores[k] for k in ("loss", "accuracy") if scores},
     }
 
 
-def check_finite(
-    state: TrainState, totals: Metrics, schedule: Callable[[int], Any], latest: int | None
+def save(
+    training: Training, state: TrainState, totals: Metrics, record: dict[str, Any] | None
 ) -> None:
+    """Writes the line, then the checkpoint."""
+    if record:
+        training.run.append(record)
+    training.run.save(int(state.step), {"state": state, "totals": totals})
+
+
+def check_finite(training: Training, state: TrainState, totals: Metrics) -> None:
     """Raises a `UserError` if a loss or a variable is NaN or infinite, so that none is ever saved.
 
     A step's loss is computed before its update, so the last update shows in the variables only.
@@ -135,8 +200,9 @@ def check_finite(
         if _all_finite(state.variables):
             return
         bad_step, what = int(state.step) - 1, "a variable"
+    rate, latest = float(training.schedule(bad_step)), training.run.latest
     raise UserError(
-        f"{what} is not finite at step {bad_step}, learning rate {float(schedule(bad_step)):g}; "
+        f"{what} is not finite at step {bad_step}, learning rate {rate:g}; "
         f"the last good checkpoint is {'none' if latest is None else f'of step {latest}'}: "
         "try a lower `learning_rate`"
     )

@@ -11,14 +11,15 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
-from jax_resnet.cpu.conv import conv_general_dilated
+from jax_resnet.cpu.conv import conv_general_dilated as conv_on_cpu
 from jax_resnet.data import Split, statistics
 from jax_resnet.data.dataset import Normalization
 from jax_resnet.errors import UserError
+from jax_resnet.gpu.conv import conv_general_dilated as conv_on_gpu
 from jax_resnet.model import PARTS, ResNet
 from jax_resnet.training import batches
 from jax_resnet.training.config import Config
-from jax_resnet.training.dispatch import Dispatch, Jitted, dispatch_on, jit_steps
+from jax_resnet.training.dispatch import GPUS, Dispatch, Jitted, dispatch_on, jit_steps
 from jax_resnet.training.precision import dtype_on, matmul_precision
 from jax_resnet.training.recipes import make_optimizer
 from jax_resnet.training.step import Metrics, TrainState, train_step
@@ -32,7 +33,7 @@ class Programs:
 
     Attributes:
         mesh: the devices, along one axis.
-        draw_epoch: the `batches.Epoch` of a step.
+        draw_epoch: the `batches.Epoch` of a seed and a step.
         advance: `(state, totals, data, epoch)` to the next state and totals; donates the
             state. One step on CPU; elsewhere up to `MAX_STEPS`, but not past the epoch's end.
             `advance.compile` takes the same arguments.
@@ -42,7 +43,7 @@ class Programs:
     """
 
     mesh: Mesh
-    draw_epoch: Callable[[Array], batches.Epoch]
+    draw_epoch: Callable[[Any, Any], batches.Epoch]
     advance: Jitted
     steps_until: Callable[[int], int]
     epoch_end: Callable[[int], int]
@@ -70,11 +71,13 @@ def device_data(train: Split, normalization: Normalization, mesh: Mesh) -> tuple
 def init_state(
     config: Config, num_classes: int, image_shape: tuple[int, int, int], mesh: Mesh
 ) -> TrainState:
-    """A fresh state, on CPU with the convolution that is fast there."""
+    """A fresh state, on CPU and GPU with the convolution that is fast there."""
     platform = mesh.devices.flat[0].platform
     fields: dict[str, Any] = {"dtype": dtype_on(platform, config.precision)}
     if platform == "cpu":
-        fields["conv_general_dilated"] = partial(conv_general_dilated, shards=mesh.size)
+        fields["conv_general_dilated"] = partial(conv_on_cpu, shards=mesh.size)
+    elif platform in GPUS:
+        fields["conv_general_dilated"] = conv_on_gpu
     state = TrainState.init(
         batches.streams(config.seed).init,
         ResNet(config.depth, num_classes, config.shortcut, **fields),
@@ -122,7 +125,7 @@ def make_programs(
     )
     return Programs(
         mesh=mesh,
-        draw_epoch=partial(draw_epoch, np.uint32(config.seed)),
+        draw_epoch=lambda seed, step: draw_epoch(jnp.uint32(seed), jnp.int32(step)),
         advance=jit_steps(make_step(config, mesh), steps_until, dispatch, everywhere),
         steps_until=steps_until,
         epoch_end=epoch_end,

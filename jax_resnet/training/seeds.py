@@ -1,25 +1,21 @@
 """The same run with several seeds: each on a device of its own, or one after the other.
 
 Seeds need no communication, so eight chips train eight nets in the time of one. Each run is
-exactly the one that its seed alone would be: the same program, on one device.
+exactly the one that its seed alone would be: the same program, on one device. On a GPU, which a
+small net leaves mostly idle, one program trains a few of them; each run is then the one that its
+seed alone would be, up to rounding.
 """
 
 import statistics
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from threading import Lock
 from typing import Any
 
 import jax
 
 from jax_resnet.errors import UserError
-from jax_resnet.files import locked, read_json, write_json, writing
+from jax_resnet.files import locked, write_json, writing
 from jax_resnet.run.folder import Run, chosen
-from jax_resnet.run.signals import check, stop_signals
-from jax_resnet.training.begin import begin
-from jax_resnet.training.config import Config, load_dataset
-from jax_resnet.training.config_file import refuse_changes
-from jax_resnet.training.train import train
+from jax_resnet.training.config import Config
+from jax_resnet.training.turns import on_all
 
 
 def train_seeds(config: Config) -> dict[str, Any]:
@@ -42,12 +38,13 @@ def train_seeds(config: Config) -> dict[str, Any]:
             f"`seeds` is {config.seeds}, expected 1 where several processes train together"
         )
     refuse_others(config)
-    ends = on_all(jax.devices(), config.each_seed())
-    scores = {run.run_name: chosen(result) for run, result in ends}
+    results = on_all(jax.devices(), config.each_seed(), config.seeds)
+    runs = list(config.each_seed())
+    scores = {run.run_name: chosen(each) for run, each in zip(runs, results, strict=True)}
     accuracies = [each["accuracy"] for each in scores.values()]
     result = {
         "split": next(iter(scores.values())).get("split", "test"),
-        "seeds": [run.seed for run, _ in ends],
+        "seeds": [run.seed for run in runs],
         "runs": list(scores),
         "accuracies": accuracies,
         "mean": statistics.mean(accuracies),
@@ -75,60 +72,3 @@ def refuse_others(config: Config) -> None:
             f"{common.folder} holds the result of several seeds already: add `resume` to continue "
             "them, or choose another `name`"
         )
-
-
-def train_once(config: Config, **how: Any) -> dict[str, Any]:
-    """The result of a run; with `config.resume`, a finished one is not run again."""
-    if config.resume and (result := finished(config)):
-        return result
-    begin(config)
-    return train(config, load_dataset(config), **how)
-
-
-def finished(config: Config) -> dict[str, Any] | None:
-    """The result of the run that `config` describes, if it has one that can be read.
-
-    Raises:
-        UserError: if that run had other hyper-parameters.
-    """
-    run = Run(config.folder)
-    if not run.result_file.exists():
-        return None
-    refuse_changes(config, run.config_file)
-    try:
-        result = read_json(run.result_file, dict)
-        scores = chosen(result)
-        is_wanted = scores.get("split", "test") == "test" or not config.test
-        return result if isinstance(scores["accuracy"], float) and is_wanted else None
-    except (UserError, KeyError, TypeError):
-        return None
-
-
-def on_all(
-    devices: Sequence[jax.Device], runs: Iterable[Config]
-) -> list[tuple[Config, dict[str, Any]]]:
-    """Each run and its result; a thread for each device takes one run after the other."""
-    turns, one_at_a_time = enumerate(runs), Lock()
-    results: dict[int, tuple[Config, dict[str, Any]]] = {}
-    errors: dict[int, UserError] = {}
-
-    def work(device: jax.Device) -> None:
-        while True:
-            with one_at_a_time:
-                number, run = next(turns, (-1, None))
-            if run is None:
-                return
-            check(signals)
-            try:
-                with jax.default_device(device):
-                    results[number] = run, train_once(run, devices=[device], signals=signals)
-            except UserError as error:
-                errors[number] = error
-
-    with stop_signals() as signals, ThreadPoolExecutor(len(devices)) as pool:
-        ends = [pool.submit(work, device) for device in devices]
-    for end in ends:
-        end.result()
-    if errors:
-        raise errors[min(errors)]
-    return [results[number] for number in sorted(results)]

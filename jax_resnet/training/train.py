@@ -1,7 +1,7 @@
 """From a `Config` and a data set to a run's folder with its result."""
 
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from functools import partial
 from typing import Any
 
@@ -13,16 +13,17 @@ from jax_resnet.errors import UserError
 from jax_resnet.model import ResNet
 from jax_resnet.run.distributed import name_runtime_errors
 from jax_resnet.run.environment import environment, pinned
-from jax_resnet.run.folder import OpenRun, Run
+from jax_resnet.run.folder import Run
 from jax_resnet.run.progress import announce
 from jax_resnet.run.signals import check, stop_signals
 from jax_resnet.training.config import Config
 from jax_resnet.training.config_file import refuse_changes
-from jax_resnet.training.evaluation import Padded, evaluate, to_device
+from jax_resnet.training.evaluation import evaluate, to_device
 from jax_resnet.training.initial import identity, read_init, start_from
-from jax_resnet.training.loop import fit
+from jax_resnet.training.loop import Training, fit
 from jax_resnet.training.optimizer import make_schedule
 from jax_resnet.training.programs import (
+    Programs,
     device_data,
     init_state,
     make_mesh,
@@ -32,7 +33,6 @@ from jax_resnet.training.programs import (
 from jax_resnet.training.step import TrainState
 
 
-@pinned()
 def train(
     config: Config,
     dataset: Dataset,
@@ -56,44 +56,81 @@ def train(
         Interrupted: when stopped; the run is saved.
         ProcessLost: if another process of the run has ended.
     """
+    return train_together([(config, dataset)], devices, signals, on_epoch)[0]
+
+
+@pinned()
+def train_together(
+    runs: Sequence[tuple[Config, Dataset]],
+    devices: Sequence[jax.Device] | None = None,
+    signals: list[int] | None = None,
+    on_epoch: Callable[[dict[str, Any]], object] | None = None,
+) -> list[dict[str, Any]]:
+    """Trains runs that differ in their seeds alone, each as `train` does, in one program.
+
+    Raises:
+        UserError: as `train`, for the first run that has a reason; or if the runs that are
+            continued have reached different steps.
+        Interrupted, ProcessLost: as `train`.
+    """
     listen = stop_signals() if signals is None else nullcontext(signals)
-    with listen as stops, name_runtime_errors():
-        check_suits(config, dataset)
-        init = read_init(config, dataset)
+    with listen as stops, name_runtime_errors(), ExitStack() as held:
+        config, dataset = runs[0]
         mesh = make_mesh(devices)
         programs = make_programs(config, len(dataset.train), mesh)
+        opened = [hold(held, *run, programs, stops) for run in runs]
+        trainings, starts = zip(*opened, strict=True)
+        steps = [int(start["state"].step) for start in starts]
+        if len({*steps}) > 1:
+            raise UserError(f"the runs have reached the steps {steps}, expected the same step")
         check(stops)
-        announce(config.run_name, dataset.name, dataset.counts, list(mesh.devices.flat))
-        settings, where = config.to_json(), environment(mesh.devices.flat)
-        if config.data_dir is not None:  # it is to be found from other working directories too
-            settings["data_dir"] = str(config.data_dir.expanduser().absolute())
-        refuse, data_set = partial(refuse_changes, config), dataset.identity() | identity(init)
-        with Run(config.folder).open(settings, where, data_set, config.resume, refuse) as run:
-            data = device_data(dataset.train, config.normalization, mesh)
-            mean, std = data[2:]
-            put = partial(to_device, sharding=replicated(mesh))
-            validation = put(dataset.validation) if len(dataset.validation) else None
-            shape, names = dataset.image_shape, dataset.class_names
-            net = ResNet(config.depth, len(names), config.shortcut)
+        first = starts[0]["state"]  # the trees can be joined if they name the same functions
+        for start in starts:
+            start["state"] = start["state"].replace(apply_fn=first.apply_fn, tx=first.tx)
+        states = fit(trainings, programs, starts, stops, on_epoch)
+        return [
+            finish(training, state, programs, dataset, stops)
+            for training, state, (_, dataset) in zip(trainings, states, runs, strict=True)
+        ]
 
-            def classify(state: TrainState) -> Classifier:
-                return Classifier(state.variables, mean, std, net, names, shape[:2])
 
-            def validate(state: TrainState) -> dict[str, Any]:
-                return {} if validation is None else evaluate(classify(state), validation)
+def hold(
+    held: ExitStack, config: Config, dataset: Dataset, programs: Programs, stops: list[int]
+) -> tuple[Training, dict[str, Any]]:
+    """Opens a run until `held` ends; and the state and totals that it starts from."""
+    check_suits(config, dataset)
+    init = read_init(config, dataset)
+    check(stops)
+    mesh, shape, names = programs.mesh, dataset.image_shape, dataset.class_names
+    announce(config.run_name, dataset.name, dataset.counts, list(mesh.devices.flat))
+    settings, where = config.to_json(), environment(mesh.devices.flat)
+    if config.data_dir is not None:  # it is to be found from other working directories too
+        settings["data_dir"] = str(config.data_dir.expanduser().absolute())
+    refuse, data_set = partial(refuse_changes, config), dataset.identity() | identity(init)
+    opening = Run(config.folder).open(settings, where, data_set, config.resume, refuse)
+    run = held.enter_context(opening)
+    data = device_data(dataset.train, config.normalization, mesh)
+    mean, std = data[2:]
+    net = ResNet(config.depth, len(names), config.shortcut)
 
-            state = init_state(config, len(names), shape, mesh)
-            if run.latest is None:
-                state = start_from(state, config, init, names)
-            check(stops)
-            peak, steps = config.learning_rate, config.steps
-            schedule = make_schedule(config.schedule, peak, steps, config.warmup)
-            start = run.resume({"state": state, "totals": programs.zeros()})
-            check(stops)
-            state = fit(config, run, programs, data, start, schedule, validate, stops, on_epoch)
-            like = {"state": state, "totals": programs.zeros()}
-            images = put(dataset.test) if config.test else validation
-            return finish(config, run, like, classify, images, stops)
+    def classify(state: TrainState) -> Classifier:
+        return Classifier(state.variables, mean, std, net, names, shape[:2])
+
+    state = init_state(config, len(names), shape, mesh)
+    if run.latest is None:
+        state = start_from(state, config, init, names)
+    check(stops)
+    training = Training(
+        config=config,
+        run=run,
+        data=data,
+        schedule=make_schedule(config.schedule, config.learning_rate, config.steps, config.warmup),
+        classify=classify,
+        validation=to_device(dataset.validation, sharding=replicated(mesh))
+        if len(dataset.validation)
+        else None,
+    )
+    return training, run.resume({"state": state, "totals": programs.zeros()})
 
 
 def check_suits(config: Config, dataset: Dataset) -> None:
@@ -119,31 +156,31 @@ def check_suits(config: Config, dataset: Dataset) -> None:
 
 
 def finish(
-    config: Config,
-    run: OpenRun,
-    tree: dict[str, Any],
-    classify: Callable[[TrainState], Classifier],
-    images: Padded | None,
-    stops: list[int],
+    training: Training, state: TrainState, programs: Programs, dataset: Dataset, stops: list[int]
 ) -> dict[str, Any]:
     """Draws the curves, evaluates the last and the best state on the test images (or, with
     `config.test` off, those of validation), and saves the one that is better on validation (the
     last where there is none) as the run's `Classifier`. If the checkpoint of a still better one is
     lost, the best one's scores name its step, `lost_step`."""
+    config, run = training.config, training.run
+    images = training.validation
+    if config.test:
+        images = to_device(dataset.test, sharding=replicated(programs.mesh))
     assert images is not None
 
     def scores(classifier: Classifier, step: int) -> dict[str, Any]:
         return {"step": step, "split": config.scored_split} | evaluate(classifier, images)
 
     run.draw_curves(config.run_name, config.label_smoothing)
-    classifier = classify(tree["state"])
+    classifier = training.classify(state)
     last = scores(classifier, config.steps)
     check(stops)
     result, best = {"last": last}, run.best
     if best == config.steps:
         result["best"] = last
     elif best is not None:
-        classifier = classify(run.restore(best, tree)["state"])
+        tree = run.restore(best, {"state": state, "totals": programs.zeros()})
+        classifier = training.classify(tree["state"])
         result["best"] = scores(classifier, best)
     if best is not None and (lost := run.lost) is not None:
         result["best"] = result["best"] | {"lost_step": lost}

@@ -19,6 +19,7 @@ from jax_resnet.report.page import read_run
 from jax_resnet.report.scores import check_fits, score
 from jax_resnet.run import checkpoints, environment
 from jax_resnet.run.signals import Interrupted
+from jax_resnet.training import loop
 from jax_resnet.training import train as training
 from jax_resnet.training.config import Config
 
@@ -223,6 +224,7 @@ def validated(monkeypatch):
             return SCORES | {"accuracy": accuracy or 0.1}
 
         monkeypatch.setattr(training, "evaluate", evaluate)
+        monkeypatch.setattr(loop, "evaluate", evaluate)
 
     return set_accuracies
 

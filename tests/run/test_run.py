@@ -28,7 +28,7 @@ from jax_resnet.run.signals import Interrupted
 from jax_resnet.training import loop
 from jax_resnet.training import train as training
 from jax_resnet.training.config import Config, load_dataset
-from jax_resnet.training.seeds import finished
+from jax_resnet.training.turns import finished
 
 
 @pytest.fixture(scope="module")

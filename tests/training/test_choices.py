@@ -4,7 +4,6 @@ import dataclasses
 from typing import Annotated, Literal, get_args, get_origin, get_type_hints
 
 import jax
-import jax.numpy as jnp
 import pytest
 
 from jax_resnet.data import load
@@ -46,7 +45,7 @@ def test_a_step_of_every_choice_can_be_traced(field, value):
     programs = make_programs(config, len(DIGITS.train), mesh)
     data = device_data(DIGITS.train, config.normalization, mesh)
     state = jax.eval_shape(lambda: init_state(config, 10, (8, 8, 1), mesh))
-    epoch = jax.eval_shape(programs.draw_epoch, jnp.int32(0))
+    epoch = jax.eval_shape(programs.draw_epoch, config.seed, 0)
     after, totals = jax.eval_shape(programs.advance, state, programs.zeros(), data, epoch)
     assert jax.tree.structure(after) == jax.tree.structure(state)
     assert totals["loss"].shape == ()

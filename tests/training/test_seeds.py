@@ -13,7 +13,7 @@ from support import assert_same_run, command, sigterm_at, train
 
 from jax_resnet.errors import UserError
 from jax_resnet.run.signals import Interrupted
-from jax_resnet.training import seeds
+from jax_resnet.training import turns
 from jax_resnet.training.config import Config
 from jax_resnet.training.seeds import train_seeds
 
@@ -83,13 +83,14 @@ def test_a_signal_stops_all_seeds_and_they_go_on(three, tmp_path, monkeypatch):
 def test_a_seed_that_fails_keeps_no_other_from_its_end(tmp_path, monkeypatch, devices):
     trained = []
 
-    def train_but_seed_0(config, _dataset, **_how):
+    def train_but_seed_0(runs, **_how):
+        ((config, _),) = runs
         if config.seed == 0:
             raise UserError("the loss is not finite")
         trained.append(config.seed)
-        return {}
+        return [{}]
 
-    monkeypatch.setattr(seeds, "train", train_but_seed_0)
+    monkeypatch.setattr(turns, "train_together", train_but_seed_0)
     some = jax.devices()[:devices]
     monkeypatch.setattr(jax, "devices", lambda: some)
     with pytest.raises(UserError, match="not finite"):
@@ -100,13 +101,14 @@ def test_a_seed_that_fails_keeps_no_other_from_its_end(tmp_path, monkeypatch, de
 def test_however_many_seeds_there_are_the_first_begins_at_once(tmp_path, monkeypatch):
     begun = []
 
-    def train_then_stop(config, _dataset, devices, signals):
-        begun.append(config.seed)
+    def train_then_stop(runs, devices, signals):
+        begun.extend(config.seed for config, _ in runs)
         signals.append(signal.SIGTERM)
-        return {"last": {"accuracy": 0.5}}
+        return [{"last": {"accuracy": 0.5}}]
 
-    monkeypatch.setattr(seeds, "train", train_then_stop)
-    monkeypatch.setattr(jax, "devices", lambda: [None])
+    device = jax.devices()[0]
+    monkeypatch.setattr(turns, "train_together", train_then_stop)
+    monkeypatch.setattr(jax, "devices", lambda: [device])
     with pytest.raises(Interrupted):
         train_seeds(Config(dataset="digits", depth=8, seeds=2**32, runs_dir=tmp_path))
     assert begun == [0]
@@ -132,12 +134,13 @@ def test_a_run_does_not_replace_the_result_of_seeds_of_its_name(three):
 
 
 def test_a_mean_says_which_runs_lost_a_better_state(tmp_path, monkeypatch):
-    def train_one(config, _dataset, **_how):
+    def train_one(runs, **_how):
+        ((config, _),) = runs
         scores = {"accuracy": 0.5 + config.seed / 10}
         lost = {"lost_step": 7} if config.seed == 1 else {}
-        return {"last": scores, "best": scores | lost}
+        return [{"last": scores, "best": scores | lost}]
 
-    monkeypatch.setattr(seeds, "train", train_one)
+    monkeypatch.setattr(turns, "train_together", train_one)
     config = Config(dataset="digits", depth=8, seeds=3, runs_dir=tmp_path, name="s")
     assert train_seeds(config)["lost_steps"] == {"s-seed1": 7}
 

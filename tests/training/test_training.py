@@ -115,7 +115,7 @@ def run(config, count, dispatch):
     totals, step = programs.zeros(), 0
     while step < config.steps:
         if step * config.batch_size % count < config.batch_size:
-            epoch, totals = programs.draw_epoch(state.step), programs.zeros()
+            epoch, totals = programs.draw_epoch(config.seed, state.step), programs.zeros()
         with jax.transfer_guard_host_to_device("disallow_explicit"):
             state, totals = programs.advance(state, totals, data, epoch)
         step = programs.steps_until(step)
@@ -146,7 +146,7 @@ def test_what_was_compiled_ahead_is_not_compiled_again(dispatch, caplog):
         np.float32([0.4]),
     )
     state, *data = jax.device_put((fresh(config), *data), jax.sharding.NamedSharding(mesh, jax.P()))
-    arguments = programs.zeros(), tuple(data), programs.draw_epoch(state.step)
+    arguments = programs.zeros(), tuple(data), programs.draw_epoch(config.seed, state.step)
     with jax.log_compiles():
         programs.advance.compile(state, *arguments)
         done = [line for line in caplog.messages if line.startswith("Finished XLA compilation")]
