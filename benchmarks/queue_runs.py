@@ -1,11 +1,12 @@
 """Train the runs that the published tables still need, the most important first.
 
-    python benchmarks/queue_runs.py --at-once 8 --runs-dir runs --data-dir DIR
+    python benchmarks/queue_runs.py --at-once 2 --runs-dir runs --data-dir DIR
     python benchmarks/queue_runs.py --list
 
-Each run is a `train.py` with `--resume`: finished runs are left out, begun ones are continued, and
-Ctrl-C or SIGTERM saves those that are running. Several at once share one GPU well under NVIDIA's
-MPS; on a CPU, one at a time is best. All seeds are new: none took part in choosing a value.
+Each command is a `train.py` with `--seeds` and `--resume`: finished runs are left out, begun ones
+are continued, and Ctrl-C or SIGTERM saves those that are running. On a GPU two commands at a time,
+under NVIDIA's MPS, hide the compilation of one behind the steps of the other; on a CPU, one at a
+time is best. All seeds are new: none took part in choosing a value.
 """
 
 import argparse
@@ -25,22 +26,19 @@ from jax_resnet.training.turns import finished
 
 TRAIN = Path(__file__).parents[1] / "scripts" / "train.py"
 NETS = ("--shortcut zeropad", "--shortcut conv1x1", "--model cnn")
-SEEDS = range(10, 15)
 STOPPED = 128 + signal.SIGTERM  # the exit code of a run that was stopped and saved
 
 
 def queue() -> Iterator[str]:
-    """The flags of each run, by priority."""
-    for seed in SEEDS:
-        yield from (f"--recipe fast {net} --seed {seed}" for net in NETS)
-    for seed in SEEDS[:3]:
-        yield from (f"--recipe article {net} --seed {seed}" for net in NETS)
-        yield f"--recipe paper --seed {seed}"
-    for seed in SEEDS[:3]:
-        yield from (f"--recipe paper --depth {d} --seed {seed}" for d in (32, 44, 56, 110))
-        yield from (f"--recipe paper --model cnn --depth {d} --seed {seed}" for d in (32, 44, 56))
-    for seed in SEEDS[:3]:
-        yield from (f"--recipe long {net} --seed {seed}" for net in ("--shortcut conv1x1", NETS[0]))
+    """The flags of each command, by priority."""
+    five, three = "--seed 10 --seeds 5", "--seed 10 --seeds 3 --precision bf16"
+    yield from (f"--recipe fast {net} {five}" for net in NETS)
+    yield f"--recipe long --shortcut conv1x1 {three}"
+    yield f"--recipe paper {three}"
+    yield from (f"--recipe article {net} {three}" for net in NETS)
+    yield from (f"--recipe paper --depth {depth} {three}" for depth in (32, 44, 56, 110))
+    yield from (f"--recipe paper --model cnn --depth {depth} {three}" for depth in (32, 44, 56))
+    yield f"--recipe long --shortcut zeropad {three}"
 
 
 def train_all(runs: list[list[str]], at_once: int) -> int:
@@ -79,15 +77,16 @@ def command() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter, allow_abbrev=False
     )
-    parser.add_argument("--at-once", type=int, default=1, metavar="N", help="runs at a time")
+    parser.add_argument("--at-once", type=int, default=1, metavar="N", help="commands at a time")
     parser.add_argument("--list", action="store_true", help="only say which are left")
     own, common = parser.parse_known_args()
     runs = [[*flags.split(), "--resume", *common] for flags in queue()]
     try:
         configs = [parse_config(flags) for flags in runs]
-        left = [flags for flags, config in zip(runs, configs, strict=True) if not finished(config)]
+        ends = [all(map(finished, config.each_seed())) for config in configs]
     except UserError as error:
         parser.error(str(error))
+    left = [flags for flags, is_finished in zip(runs, ends, strict=True) if not is_finished]
     for flags in left:
         print(shlex.join(flags), flush=True)
     if not own.list:

@@ -131,7 +131,8 @@ def test_a_row_that_fails_says_why(tmp_path):
 
 def test_the_queue_trains_what_is_left(monkeypatch, capfd, tmp_path):
     small = "--dataset digits --depth 8 --steps 3 --batch-size 16"
-    monkeypatch.setattr(queue_runs, "queue", lambda: (f"{small} --seed {s}" for s in (10, 11)))
+    commands = [f"{small} --seed 10 --seeds 2", f"{small} --seed 12"]
+    monkeypatch.setattr(queue_runs, "queue", lambda: iter(commands))
     monkeypatch.setattr(signal, "signal", lambda *_: None)  # they stay those of the tests
     monkeypatch.setattr(
         sys, "argv", ["queue_runs.py", "--at-once", "2", "--runs-dir", str(tmp_path)]
@@ -140,5 +141,5 @@ def test_the_queue_trains_what_is_left(monkeypatch, capfd, tmp_path):
         with pytest.raises(SystemExit) as end:
             queue_runs.command()
         assert end.value.code == 0
-        assert capfd.readouterr().out.count("--seed") == left
-    assert len(list(tmp_path.glob("*/result.json"))) == 2
+        assert capfd.readouterr().out.count("--dataset") == left
+    assert len(list(tmp_path.glob("*-seed1[0-2]/result.json"))) == 3
