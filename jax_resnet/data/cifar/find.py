@@ -19,14 +19,14 @@ def find_original(layout: Layout, root: Path) -> Path | None:
     `root` may also be Keras' folder of data sets, or any folder of Hugging Face's cache from that
     of the whole hub to that of the files.
     """
-    names = (layout.folder, layout.archive, *layout.pickled)
+    names = [layout.folder, layout.archive, *layout.pickled]
     if root.name in names or root.is_file():
         return root
     files = _binary_files(layout) + _pickled_files(layout)
     if has_parquet(layout, root) or any((root / file).is_file() for file in files):
         return root
     python = layout.pickled[0]  # Keras' archives are named after the folder
-    names += (f"{python}-target/{python}", f"{python}.tar.gz", f"{python}-target_archive")
+    names += [f"{python}-target/{python}", f"{python}.tar.gz", f"{python}-target_archive"]
     found = [root / name for name in names if (root / name).exists()]
     levels = layout.hub.split("/")
     for i in range(len(levels)):
