@@ -43,8 +43,9 @@ def load(
             of either.
         image_size: for "folder", `(height, width)` that every image is resized to, in pixels.
         channels: for "folder", 1 for gray or 3 for RGB.
-        split_proportions: for "folder" without `train` and `test` folders, the shares of the
-            training, validation and test images; they sum to 1. By default 0.8, 0.1, 0.1.
+        split_proportions: for "folder" with neither `train` nor `test`, or with `labels.csv`, the
+            shares of the training, validation and test images; they sum to 1. By default 0.8, 0.1,
+            0.1.
 
     Raises:
         UserError: for data that is absent, truncated or altered, or an argument that does not fit.
