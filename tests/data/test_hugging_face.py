@@ -180,8 +180,8 @@ def hub(parquet, tmp_path):
 
 def test_the_hubs_cache_is_read(server, parquet, hub):
     expected = load("cifar100", parquet)
-    snapshots = hub / "snapshots"
-    for given in (hub.parent, hub, snapshots, snapshots / "1", snapshots / "1" / "cifar100"):
+    revision = hub / "snapshots" / "1"
+    for given in (hub.parent, hub, revision, revision / "cifar100"):
         assert_same(load("cifar100", given), expected)
     assert server.asked == []
 

@@ -16,8 +16,8 @@ from jax_resnet.files import refuse_special
 def find_original(layout: Layout, root: Path) -> Path | None:
     """The folder or archive of any of these forms: `root` itself, or in it.
 
-    `root` may also be Keras' folder of data sets, or any folder of Hugging Face's cache from that
-    of the whole hub to that of the files.
+    `root` may also be Keras' folder of data sets; or, in the cache of Hugging Face's hub, the
+    folder of the hub, of the data set, of a revision or of the files.
     """
     names = [layout.folder, layout.archive, *layout.pickled]
     if root.name in names or root.is_file():
@@ -29,7 +29,7 @@ def find_original(layout: Layout, root: Path) -> Path | None:
     names += [f"{python}-target/{python}", f"{python}.tar.gz", f"{python}-target_archive"]
     found = [root / name for name in names if (root / name).exists()]
     levels = layout.hub.split("/")
-    for i in range(len(levels)):
+    for i in (0, 1, 3):  # not */plain_text, which other data sets in any folder have too
         folders = sorted(root.glob("/".join(levels[i:])))
         found += [folder for folder in folders if has_parquet(layout, folder)]
     return found[0] if found else None
