@@ -4,17 +4,19 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from jax_resnet.cli.flags import Json, Model, parse
 from jax_resnet.data import DatasetName
-from jax_resnet.errors import printable
-from jax_resnet.report.scores import SplitName, score
+from jax_resnet.errors import UserError, printable
+from jax_resnet.report.scores import SplitName, score, score_arrays
 from jax_resnet.training.precision import Precision
 
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Count a model's correct predictions on the test, validation or training images."""
+    """Count a model's correct predictions on the test, validation or training images, or on
+    images in a .npy file."""
 
     model: Model
     split: SplitName = "test"
@@ -27,26 +29,49 @@ class Evaluate:
     """Height and width, in pixels, of a folder's images."""
     split_proportions: tuple[float, float, float] | None = None
     """Of a Classifier file, as in training: shares of one folder's images."""
+    images: Path | None = None
+    """A .npy file of images instead of a data set: uint8 (count, height, width, channels)."""
+    labels: Path | None = None
+    """A .npy file with the class of each of them: integers from 0, in the model's order."""
+    part_size: int | None = None
+    """Also score each so many of them by themselves: 10000 for the severities of CIFAR-10-C."""
     precision: Precision = "float32"
     as_json: Json = False
-    """Print one JSON object: split, count, correct, accuracy, loss."""
+    """Print one JSON object: split (or images), count, correct, accuracy, loss; and parts, each
+    with start, the position of its first image, and the same numbers."""
 
 
 def command(arguments: Sequence[str]) -> None:
     flags = parse(Evaluate, arguments)
-    result = score(
-        flags.model,
-        flags.split,
-        flags.precision,
-        dataset=flags.dataset,
-        data_dir=flags.data_dir,
-        image_size=flags.image_size,
-        split_proportions=flags.split_proportions,
-    )
+    result = _score(flags)
     if flags.as_json:
         print(json.dumps(result))
-    else:
-        print(
-            f"{printable(flags.model)} on {flags.split}: accuracy {result['accuracy']:.4f} "
-            f"({result['correct']} of {result['count']}), loss {result['loss']:.4f}"
-        )
+        return
+    where = printable(flags.images or flags.split)
+    print(f"{printable(flags.model)} on {where}: {_words(result)}")
+    for part in result.get("parts", ()):
+        start = part["start"]
+        print(f"  images {start} to {start + part['count'] - 1}: {_words(part)}")
+
+
+def _score(flags: Evaluate) -> dict[str, Any]:
+    names = ("dataset", "data_dir", "image_size", "split_proportions")
+    data = {name: getattr(flags, name) for name in names}
+    if flags.images is None:
+        _refuse({"labels": flags.labels, "part_size": flags.part_size}, "without")
+        return score(flags.model, flags.split, flags.precision, **data)
+    _refuse(data | {"split": None if flags.split == "test" else flags.split}, "with")
+    if flags.labels is None:
+        raise UserError(f"`images` is {flags.images}, expected `labels` with them")
+    return score_arrays(flags.model, flags.images, flags.labels, flags.part_size, flags.precision)
+
+
+def _refuse(given: dict[str, Any], preposition: str) -> None:
+    for name, value in given.items():
+        if value is not None:
+            raise UserError(f"`{name}` is {value}, expected none {preposition} `images`")
+
+
+def _words(scores: dict[str, Any]) -> str:
+    counts = f"{scores['correct']} of {scores['count']}"
+    return f"accuracy {scores['accuracy']:.4f} ({counts}), loss {scores['loss']:.4f}"

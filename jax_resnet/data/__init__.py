@@ -35,15 +35,17 @@ def load(
     Args:
         dataset: "cifar10", "cifar100", "digits" or "folder".
         data_dir: for CIFAR, the folder of TFDS's data sets (by default `$TFDS_DATA_DIR` or
-            `~/tensorflow_datasets`), the original in its binary or Python version, or Hugging
-            Face's parquet files; for "folder", the images. It has to exist.
+            `~/tensorflow_datasets`), the original in its binary or Python version, Hugging Face's
+            parquet files, or the cache in which Keras or Hugging Face's hub keeps them; for
+            "folder", the images. It has to exist.
         mirror: for CIFAR, the http(s) URL to download from if the data is not in `data_dir`: of
             the original archive or of a parquet file; a URL that ends in "/" is that of a folder
             of either.
         image_size: for "folder", `(height, width)` that every image is resized to, in pixels.
         channels: for "folder", 1 for gray or 3 for RGB.
-        split_proportions: for "folder" without `train` and `test` folders, the shares of the
-            training, validation and test images; they sum to 1. By default 0.8, 0.1, 0.1.
+        split_proportions: for "folder" with neither `train` nor `test`, or with `labels.csv`, the
+            shares of the training, validation and test images; they sum to 1. By default 0.8, 0.1,
+            0.1.
 
     Raises:
         UserError: for data that is absent, truncated or altered, or an argument that does not fit.

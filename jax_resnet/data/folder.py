@@ -1,4 +1,4 @@
-"""A folder of images as a data set: one subfolder for each class."""
+"""A folder of images as a data set: one subfolder for each class, or a table of the classes."""
 
 import os
 from collections.abc import Sequence
@@ -9,6 +9,7 @@ import numpy as np
 from jax_resnet.classifier import MAX_IMAGE_SIZE
 from jax_resnet.data.dataset import Dataset, Split
 from jax_resnet.data.images import decode_images, list_files
+from jax_resnet.data.labels_csv import find_table, list_labelled
 from jax_resnet.errors import UserError
 from jax_resnet.model import MIN_IMAGE_SIZE
 
@@ -31,7 +32,8 @@ def load_folder(
 
     Either `data_dir` holds `train` and at least one of `test` and `val` (also called `valid` or
     `validation`), each with the same subfolders, one for each class; or it holds these subfolders
-    directly. Then each class is shuffled and divided by `split_proportions`, always in the same
+    directly; or it holds images and a table of their classes, which `list_labelled` describes. In
+    these two cases each class is shuffled and divided by `split_proportions`, always in the same
     way. Every file is decoded, and all bad ones are listed at once. The data set is flippable: a
     mirrored image is of the same class.
 
@@ -42,7 +44,8 @@ def load_folder(
     """
     root, (height, width) = _check_options(data_dir, image_size, channels)
     assert channels is not None
-    if (root / "train").is_dir() or (root / "test").is_dir():
+    table = find_table(root)
+    if table is None and ((root / "train").is_dir() or (root / "test").is_dir()):
         if split_proportions is not None:
             raise UserError(
                 f"`split_proportions` is {_join(split_proportions)}, expected none: {root} is "
@@ -50,7 +53,8 @@ def load_folder(
             )
         files = _read_splits(root)
     else:
-        files = _divide(root, _list_classes(root), split_proportions or _PROPORTIONS)
+        classes = _list_classes(root) if table is None else list_labelled(table)
+        files = _divide(root, classes, split_proportions or _PROPORTIONS)
     names = sorted(files["train"])
     paths = [path for split in _SPLITS for name in names for path in files[split][name]]
     images = decode_images(paths, height, width, channels)
@@ -159,7 +163,7 @@ def _divide(root: Path, classes: Files, proportions: Sequence[float]) -> dict[st
         if not files["train"][name]:
             raise UserError(
                 f"`split_proportions` is {_join(proportions)}, which leaves none of the "
-                f"{len(paths)} images in {root / name} for training"
+                f"{len(paths)} images of {name} in {root} for training"
             )
     for split, share in zip(_SPLITS, shares, strict=True):
         if share > 0 and not any(files[split].values()):

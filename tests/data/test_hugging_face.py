@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import io
+import shutil
 
 import numpy as np
 import pyarrow
@@ -156,3 +157,46 @@ def test_a_folder_of_other_parquet_files_is_refused(parquet):
     (parquet / TEST).write_bytes(b"PAR1")
     with pytest.raises(UserError, match=f"{TEST} is .*not cifar100's: 4 bytes with SHA-256"):
         load("cifar100", parquet)
+
+
+@pytest.fixture
+def hub(parquet, tmp_path):
+    """The folder of CIFAR-100 in the hub's cache. Its files are links; one revision lacks one, and
+    another data set has files of the same names."""
+    folder = tmp_path / "hub" / "datasets--uoft-cs--cifar100"
+    (folder / "blobs").mkdir(parents=True)
+    for revision, names in (("0", [TEST]), ("1", [TEST, TRAIN])):
+        files = folder / "snapshots" / revision / "cifar100"
+        files.mkdir(parents=True)
+        for name in names:
+            shutil.copy(parquet / name, folder / "blobs" / name)
+            (files / name).symlink_to(f"../../../blobs/{name}")
+    other = folder.with_name("datasets--other--cifar100") / "snapshots" / "0" / "cifar100"
+    other.mkdir(parents=True)
+    for name in (TEST, TRAIN):
+        (other / name).write_bytes(b"PAR1")
+    return folder
+
+
+def test_the_hubs_cache_is_read(server, parquet, hub):
+    expected = load("cifar100", parquet)
+    revision = hub / "snapshots" / "1"
+    for given in (hub.parent, hub, revision, revision / "cifar100"):
+        assert_same(load("cifar100", given), expected)
+    assert server.asked == []
+
+
+def test_the_hubs_files_are_checked(hub):
+    (hub / "blobs" / TRAIN).write_bytes(b"PAR1")
+    with pytest.raises(UserError, match=f"1/cifar100/{TRAIN} is .*not cifar100's: 4 bytes"):
+        load("cifar100", hub.parent)
+
+
+@pytest.mark.parametrize(("name", "config"), [("cifar10", "plain_text"), ("cifar100", "cifar100")])
+def test_each_data_set_has_its_place_in_the_hub(tmp_path, name, config):
+    files = tmp_path / f"datasets--uoft-cs--{name}" / "snapshots" / "0b27" / config
+    files.mkdir(parents=True)
+    for file in (TEST, TRAIN):
+        (files / file).write_bytes(b"PAR1")
+    with pytest.raises(UserError, match=f"{files}/.*, or not {name}'s: 4 bytes"):
+        load(name, tmp_path)

@@ -1,8 +1,11 @@
 """CIFAR's Python version, and pickles that are none of it."""
 
+import dataclasses
+import hashlib
 import io
 import os
 import pickle
+import shutil
 import struct
 import tarfile
 from typing import ClassVar
@@ -67,12 +70,50 @@ def test_the_python_version_gives_what_the_binary_version_gives(small_cifar100, 
         assert load("cifar100", place).identity() == original.identity()
 
 
-def test_an_archive_of_cifar10_is_read(tmp_path):
-    """Up to the fingerprint, which these images do not have."""
+@pytest.mark.parametrize("place", ["", "cifar-100-python-target"])
+def test_it_is_found_where_keras_unpacks_it(server, small_cifar100, tmp_path, place):
+    original = load("cifar100", small_cifar100)
+    keras = tmp_path / "keras" / "datasets"
+    shutil.copytree(write_python(small_cifar100, python2).parent, keras / place)
+    for given in {keras, keras / place, keras / place / "cifar-100-python"}:
+        assert load("cifar100", given).identity() == original.identity()
+    assert server.asked == []
+
+
+@pytest.mark.parametrize("name", ["cifar-100-python.tar.gz", "cifar-100-python-target_archive"])
+def test_keras_archive_is_found_and_has_to_be_the_authors(
+    server, small_cifar100, tmp_path, monkeypatch, name
+):
+    original = load("cifar100", small_cifar100)
+    path = tmp_path / "keras" / name
+    path.parent.mkdir()
+    with tarfile.open(path, "w:gz") as archive:
+        archive.add(write_python(small_cifar100, python2), "cifar-100-python")
+    for given in (path, path.parent):
+        with pytest.raises(UserError, match=f"{path} is truncated or altered"):
+            load("cifar100", given)
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    layout = dataclasses.replace(LAYOUTS["cifar100"], pickled_sha256=sha256)
+    monkeypatch.setitem(LAYOUTS, "cifar100", layout)
+    for given in (path, path.parent):
+        assert load("cifar100", given).identity() == original.identity()
+    assert server.asked == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "cifar-10-python.tar.gz",
+        "cifar-10-batches-py.tar.gz",
+        "cifar-10-batches-py-target_archive",
+    ],
+)
+def test_an_archive_of_cifar10_is_read(tmp_path, name):
+    """Up to the fingerprint, which these images do not have; two of the names are Keras'."""
     meta = {b"label_names": [name.encode() for name in CIFAR10_CLASSES]}
     labels = np.arange(10_000) % 10
     batch = python2({b"labels": labels.tolist(), b"data": np.zeros((10_000, 3072), np.uint8)})
-    path = tmp_path / "cifar-10-python.tar.gz"
+    path = tmp_path / name
     files = dict.fromkeys([*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"], batch)
     with tarfile.open(path, "w:gz", compresslevel=1) as archive:
         for name, content in (files | {"batches.meta": python2(meta)}).items():

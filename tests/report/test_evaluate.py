@@ -7,10 +7,12 @@ import sys
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from support import SCRIPTS, train
 
 from jax_resnet import Classifier, ResNet
+from jax_resnet.data import load
 from jax_resnet.training.config import Config
 
 
@@ -139,3 +141,84 @@ def test_other_precisions_count_every_image_too(evaluate, run, precision):
     exact = json.loads(evaluate(run, "--json")[1])
     assert result["count"] == exact["count"]
     assert result["loss"] == pytest.approx(exact["loss"], rel=0.05)
+
+
+@pytest.fixture
+def arrays(tmp_path):
+    """The test images of digits as .npy files."""
+    test = load("digits").test
+    np.save(tmp_path / "images.npy", test.images)
+    np.save(tmp_path / "labels.npy", test.labels.astype(np.int64))
+    return tmp_path / "images.npy", tmp_path / "labels.npy"
+
+
+def test_images_in_a_file_give_what_the_split_gives(evaluate, run, arrays):
+    images, labels = arrays
+    expected = json.loads(evaluate(run, "--json")[1])
+    for model in (run, run / "classifier.safetensors"):
+        code, stdout, _ = evaluate(model, "--images", images, "--labels", labels, "--json")
+        result = json.loads(stdout)
+        assert (code, result.pop("images")) == (0, str(images))
+        assert result["loss"] == pytest.approx(expected["loss"], rel=1e-5)
+        for key in ("count", "correct", "accuracy"):
+            assert result[key] == expected[key]
+
+
+def test_each_part_of_a_file_is_scored(evaluate, run, arrays):
+    images, labels = arrays
+    given = (run, "--images", images, "--labels", labels, "--part-size", 150)
+    result = json.loads(evaluate(*given, "--json")[1])
+    whole = json.loads(evaluate(*given[:-2], "--json")[1])
+    parts = result.pop("parts")
+    assert result == whole | {"loss": pytest.approx(whole["loss"], rel=1e-5)}
+    assert [(part["start"], part["count"]) for part in parts] == [(0, 150), (150, 150), (300, 60)]
+    assert sum(part["correct"] for part in parts) == whole["correct"]
+    np.save(images, np.load(images)[300:])
+    np.save(labels, np.load(labels)[300:])
+    assert json.loads(evaluate(*given, "--json")[1])["correct"] == parts[2]["correct"]
+    lines = evaluate(*given)[1].splitlines()
+    assert lines[0].startswith(f"{run} on {images}: accuracy {parts[2]['accuracy']:.4f} (")
+    assert lines[1].startswith(f"  images 0 to 59: accuracy {parts[2]['accuracy']:.4f} (")
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "message"),
+    [
+        (np.zeros((3, 8, 8, 1), np.float32), [0, 1, 2], "has type float32 and shape (3, 8, 8, 1)"),
+        (np.zeros((3, 8, 8), np.uint8), [0, 1, 2], "expected uint8 and (count, 8, 8, 1)"),
+        (np.zeros((3, 8, 9, 1), np.uint8), [0, 1, 2], "shape (3, 8, 9, 1)"),
+        (np.zeros((0, 8, 8, 1), np.uint8), np.zeros(0, int), "images.npy"),
+        (np.zeros((3, 8, 8, 1), np.uint8), [0, 1], "expected integers and (3,)"),
+        (np.zeros((3, 8, 8, 1), np.uint8), [[0], [1], [2]], "shape (3, 1)"),
+        (np.zeros((3, 8, 8, 1), np.uint8), [0.0, 1.0, 2.0], "has type float64"),
+        (np.zeros((3, 8, 8, 1), np.uint8), [0, 1, 10], "has labels from 0 to 10, expected from 0"),
+        (np.zeros((3, 8, 8, 1), np.uint8), [0, 1, -1], "has labels from -1 to 1"),
+        (np.array([{}], object), [0], "can't be read as .npy"),
+    ],
+)
+def test_arrays_that_do_not_fit_are_refused(refused, run, tmp_path, images, labels, message):
+    files = tmp_path / "images.npy", tmp_path / "labels.npy"
+    np.save(files[0], images, allow_pickle=True)
+    np.save(files[1], labels)
+    assert message in refused(run, "--images", files[0], "--labels", files[1])
+
+
+def test_files_that_hold_no_array_are_refused(refused, run, arrays, tmp_path):
+    images, labels = arrays
+    np.savez(tmp_path / "both.npz", images=np.load(images))
+    (tmp_path / "cut.npy").write_bytes(images.read_bytes()[:-1])
+    for name in ("both.npz", "cut.npy", "absent.npy"):
+        message = refused(run, "--images", tmp_path / name, "--labels", labels)
+        assert f"{tmp_path / name} can't be read as .npy: " in message
+    assert "no regular file" in refused(run, "--images", images, "--labels", tmp_path)
+
+
+def test_flags_of_data_sets_and_of_files_exclude_each_other(refused, run, arrays):
+    images, labels = arrays
+    given = (run, "--images", images, "--labels", labels)
+    assert "expected --labels with them" in refused(run, "--images", images)
+    assert "--labels is" in refused(run, "--labels", labels)
+    assert "--part-size is 5, expected none without --images" in refused(run, "--part-size", 5)
+    assert "--part-size is 0, expected 1 or more" in refused(*given, "--part-size", 0)
+    assert "--split is train, expected none with --images" in refused(*given, "--split", "train")
+    assert "--dataset is digits, expected none" in refused(*given, "--dataset", "digits")

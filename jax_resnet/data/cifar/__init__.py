@@ -54,6 +54,7 @@ class Layout:
     pickled_names: str  # the file of names
     pickled_labels: dict[str, tuple[bytes, bytes]]  # each label's TFDS key, its key, its names' key
     parquet: dict[str, Parquet]  # of each split
+    hub: str  # folder of these files in the cache of Hugging Face's hub; * is the revision
     columns: dict[str, tuple[str, tuple[str, ...]]]  # each label's TFDS key, its column, its names
 
     @property
@@ -108,6 +109,7 @@ _CIFAR10 = Layout(
             "841389e6f2d64f28bf17310e430aebac20ec3ba611a3c5e231dc93c645ce84de",
         ),
     },
+    hub="datasets--uoft-cs--cifar10/snapshots/*/plain_text",
     columns={"label": ("label", CIFAR10_CLASSES)},
 )
 _CIFAR100 = Layout(
@@ -142,6 +144,7 @@ _CIFAR100 = Layout(
             "98776c529bb146a9c791229df74a5cf076be9b43d82dbbd334b6a7788d73dc68",
         ),
     },
+    hub="datasets--uoft-cs--cifar100/snapshots/*/cifar100",
     columns={"coarse_label": ("coarse_label", COARSE_NAMES), "label": ("fine_label", FINE_NAMES)},
 )
 LAYOUTS = {layout.name: layout for layout in (_CIFAR10, _CIFAR100)}

@@ -14,14 +14,25 @@ from jax_resnet.files import refuse_special
 
 
 def find_original(layout: Layout, root: Path) -> Path | None:
-    """The folder or archive of any of these forms: `root` itself, or in it."""
-    names = (layout.folder, layout.archive, *layout.pickled)
+    """The folder or archive of any of these forms: `root` itself, or in it.
+
+    `root` may also be Keras' folder of data sets; or, in the cache of Hugging Face's hub, the
+    folder of the hub, of the data set, of a revision or of the files.
+    """
+    names = [layout.folder, layout.archive, *layout.pickled]
     if root.name in names or root.is_file():
         return root
     files = _binary_files(layout) + _pickled_files(layout)
     if has_parquet(layout, root) or any((root / file).is_file() for file in files):
         return root
-    return next((root / name for name in names if (root / name).exists()), None)
+    python = layout.pickled[0]  # Keras' archives are named after the folder
+    names += [f"{python}-target/{python}", f"{python}.tar.gz", f"{python}-target_archive"]
+    found = [root / name for name in names if (root / name).exists()]
+    levels = layout.hub.split("/")
+    for i in (0, 1, 3):  # not */plain_text, which other data sets in any folder have too
+        folders = sorted(root.glob("/".join(levels[i:])))
+        found += [folder for folder in folders if has_parquet(layout, folder)]
+    return found[0] if found else None
 
 
 def read_original(layout: Layout, path: Path) -> Original:

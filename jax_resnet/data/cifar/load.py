@@ -22,7 +22,8 @@ def load_cifar(
     2. the original `cifar-10-batches-bin` or `cifar-10-binary.tar.gz`, or its Python version
        `cifar-10-batches-py` or `cifar-10-python.tar.gz` (for CIFAR-100, `cifar-100-binary` and
        `cifar-100-python`), which is `data_dir` or lies in it; or `data_dir` with Hugging Face's
-       two parquet files;
+       two parquet files. `data_dir` may also be the cache of Keras (`~/.keras/datasets`) or of
+       Hugging Face's hub (`~/.cache/huggingface/hub`, or a folder of the data set in it);
     3. these parquet files from Hugging Face, or else the original archive from its authors'
        server; or either of them from `mirror`. The data set is prepared in `data_dir` as under 1,
        and what was downloaded is deleted.
