@@ -58,7 +58,8 @@ def gradient_norms(records: Records, name: str) -> str:
         for part in PARTS:
             values = [record["gradient_norms"][part] for record in records]
             steps = [record["step"] for record in records]
-            axes.plot(steps, values, marker=marker_of(steps), label=part)
+            if any(values):  # those of a frozen part are 0
+                axes.plot(steps, values, marker=marker_of(steps), label=part)
         axes.set(xlabel="step", ylabel="L2 norm of the gradient", yscale="log")
         axes.margins(y=0.3)  # room for the legend
         axes.legend(ncols=3, fontsize="small")

@@ -33,6 +33,7 @@ from jax_resnet.training.fields import (
 )
 from jax_resnet.training.optimizer import Optimizer, Schedule
 from jax_resnet.training.precision import Precision
+from jax_resnet.training.step import Freeze
 
 # These say where and how a run is made, but have no effect on its result: `resume` may change them.
 NOT_HYPER_PARAMETERS = frozenset(
@@ -63,6 +64,7 @@ class Config:
     init: Text | None = None
     """A trained net to start from instead of random weights: a name in `jax_resnet.pretrained()`, a
     Classifier file or a finished run's folder. With other classes the last layer starts anew."""
+    freeze: Freeze = "none"
 
     dataset: DatasetName = "cifar10"
     data_dir: Folder | None = None
@@ -216,6 +218,8 @@ def _check_together(config: Config) -> None:
         config.model == "resnet" or config.shortcut is None, "shortcut", config.shortcut,
         "None with the `model` cnn, which has no shortcuts",
     )  # fmt: skip
+    wanted = "'none' without `init`, whose layers are to be frozen"
+    _require(config.freeze == "none" or bool(config.init), "freeze", config.freeze, wanted)
     most = MAX_IMAGES // config.batch_size
     wanted = f"at most {most} with `batch_size` {config.batch_size}, {MAX_IMAGES} images in all"
     _require(config.steps <= most, "steps", config.steps, wanted)

@@ -14,9 +14,7 @@ from jax_resnet.pretrained import find_classifier
 from jax_resnet.run.distributed import is_first
 from jax_resnet.run.folder import Run
 from jax_resnet.training.config import Config
-from jax_resnet.training.step import TrainState
-
-HEAD = "head"  # the layer whose outputs are the classes
+from jax_resnet.training.step import HEAD, TrainState
 
 
 def read_init(config: Config, dataset: Dataset) -> Classifier | None:

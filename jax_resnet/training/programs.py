@@ -84,6 +84,7 @@ def init_state(
         make_optimizer(config),
         image_shape,
         config.label_smoothing,
+        config.freeze,
     )
     return jax.device_put(state, replicated(mesh))
 

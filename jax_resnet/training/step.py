@@ -1,6 +1,6 @@
 """One step of training and one of evaluation: pure functions, for any loop."""
 
-from typing import Any
+from typing import Annotated, Any, Literal, assert_never
 
 import jax
 import jax.numpy as jnp
@@ -9,20 +9,31 @@ from flax import struct
 from flax.training import train_state
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int, Key
+from typing_extensions import Doc
 
 from jax_resnet.errors import UserError
 from jax_resnet.model import ResNet
 
 Metrics = dict[str, Any]
+HEAD = "head"  # the layer whose outputs are the classes
+Freeze = Annotated[
+    Literal["none", "stages"],
+    Doc(
+        "Train all layers of the net of `init` (none), or the last one only (stages): the others, "
+        "and BatchNorm's running statistics, which it then normalises by, stay as they are there. "
+        "SGD trains the last layer, whatever the optimizer."
+    ),
+]
 CONSISTENCY = 0.1  # weight of the squared difference between the logits of two views
 
 
 class TrainState(train_state.TrainState):
     """Flax's `TrainState` (step, params, opt_state, apply_fn, tx) with BatchNorm's running
-    statistics and the loss's label smoothing."""
+    statistics, the loss's label smoothing, and which layers are frozen."""
 
     batch_stats: Any
     label_smoothing: float = struct.field(pytree_node=False, default=0.0)
+    freeze: Freeze = struct.field(pytree_node=False, default="none")
 
     @classmethod
     def init(
@@ -32,8 +43,10 @@ class TrainState(train_state.TrainState):
         tx: optax.GradientTransformation,
         image_shape: tuple[int, int, int],
         label_smoothing: float = 0.0,
+        freeze: Freeze = "none",
     ) -> "TrainState":
-        """A fresh state; `image_shape` is (height, width, channels)."""
+        """A fresh state; `image_shape` is (height, width, channels). The optimizer sees only the
+        layers that are trained."""
         variables = jax.jit(model.init)(key, jnp.zeros((1, *image_shape), model.param_dtype))
         state = cls.create(
             apply_fn=model.apply,
@@ -41,13 +54,33 @@ class TrainState(train_state.TrainState):
             tx=tx,
             batch_stats=variables["batch_stats"],
             label_smoothing=label_smoothing,
+            freeze=freeze,
         )
-        return state.replace(step=jnp.zeros((), jnp.int32))
+        return state.replace(step=jnp.zeros((), jnp.int32), opt_state=tx.init(state.trained))
 
     @property
     def variables(self) -> dict[str, Any]:
         """What `model.apply` takes."""
         return {"params": self.params, "batch_stats": self.batch_stats}
+
+    @property
+    def trained(self) -> Any:
+        """The parameters that are trained."""
+        match self.freeze:
+            case "none":
+                return self.params
+            case "stages":
+                return {HEAD: self.params[HEAD]}
+            case _:
+                assert_never(self.freeze)
+
+    def apply_gradients(self, *, grads: Any, **fields: Any) -> "TrainState":
+        """The state after an update by the gradients of the trained parameters; others keep their
+        bits, which adding an update of 0 would not do for a weight of -0."""
+        updates, opt_state = self.tx.update(grads, self.opt_state, self.trained)
+        params = {**self.params, **optax.apply_updates(self.trained, updates)}
+        step = self.step + 1
+        return self.replace(step=step, params=params, opt_state=opt_state, **fields)
 
 
 def train_step(
@@ -64,7 +97,8 @@ def train_step(
 
     Returns:
         The next state, and metrics of the batch before the step: `loss` (smoothing included),
-        `accuracy`, and `gradient_norms`, the L2 norm of the gradient of each part of the net.
+        `accuracy`, and `gradient_norms`, the L2 norm of the gradient of each part of the net, 0 of
+        a frozen one.
     """
     views, rest = divmod(len(images), len(labels))
     if rest or views not in (1, 2):
@@ -73,9 +107,10 @@ def train_step(
         )
     labels = jnp.tile(labels, views)
 
-    def loss_fn(params: Any) -> tuple[Array, tuple[Array, Any]]:
-        variables = {"params": params, "batch_stats": state.batch_stats}
-        logits, updates = state.apply_fn(variables, images, train=True, mutable=["batch_stats"])
+    def loss_fn(trained: Any) -> tuple[Array, tuple[Array, Any]]:
+        variables = {**state.variables, "params": {**state.params, **trained}}
+        train = state.freeze == "none"
+        logits, updates = state.apply_fn(variables, images, train=train, mutable=["batch_stats"])
         loss = cross_entropy(logits, labels, state.label_smoothing).mean()
         if views == 2:
             first, second = jnp.split(logits, 2)
@@ -83,12 +118,13 @@ def train_step(
         return loss, (logits, updates["batch_stats"])
 
     grad_fn = jax.value_and_grad(loss_fn, has_aux=True)
-    (loss, (logits, batch_stats)), grads = grad_fn(state.params)
+    (loss, (logits, batch_stats)), grads = grad_fn(state.trained)
     metrics = {
         "loss": loss,
         "accuracy": (logits.argmax(axis=-1) == labels).mean(),
         "gradient_norms": {
-            part: jnp.linalg.norm(ravel_pytree(grad)[0]) for part, grad in grads.items()
+            part: jnp.linalg.norm(ravel_pytree(grads[part])[0]) if part in grads else jnp.zeros(())
+            for part in state.params
         },
     }
     return state.apply_gradients(grads=grads, batch_stats=batch_stats), metrics

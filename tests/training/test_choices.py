@@ -40,7 +40,8 @@ def test_a_step_of_every_choice_can_be_traced(field, value):
     if value == "cnn":
         config = dataclasses.replace(config, shortcut=None, model="cnn")
     else:
-        config = dataclasses.replace(config, **{field: value})
+        init = "resnet20-zeropad" if field == "freeze" else None
+        config = dataclasses.replace(config, **{field: value}, init=init)
     mesh = make_mesh()
     programs = make_programs(config, len(DIGITS.train), mesh)
     data = device_data(DIGITS.train, config.normalization, mesh)

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import shutil
+import signal
 
 import jax
 import numpy as np
@@ -12,6 +13,7 @@ from support import call
 from jax_resnet import Classifier, ResNet
 from jax_resnet.data.dataset import Dataset, Split
 from jax_resnet.errors import UserError
+from jax_resnet.run.signals import Interrupted
 from jax_resnet.training.config import Config, load_dataset
 from jax_resnet.training.train import train
 
@@ -65,21 +67,74 @@ def test_training_from_a_net_trains(config, trained, dataset):
         ), part
 
 
-@pytest.mark.parametrize("names", [("even", "odd"), tuple("abcdefghij")])
-def test_other_classes_get_a_last_layer_of_their_own(config, trained, dataset, names, capsys):
+def of_classes(dataset, names):
+    """The same images, labelled modulo the number of the names."""
     splits = {
         name: Split(split.images, split.labels % len(names))
         for name in ("train", "validation", "test")
         for split in [getattr(dataset, name)]
     }
-    other = Dataset("other", **splits, class_names=names, flippable=False)
-    train(config, other)
+    return Dataset("other", **splits, class_names=names, flippable=False)
+
+
+@pytest.mark.parametrize("names", [("even", "odd"), tuple("abcdefghij")])
+def test_other_classes_get_a_last_layer_of_their_own(config, trained, dataset, names, capsys):
+    train(config, of_classes(dataset, names))
     ours, theirs = params(config), params(trained)
     head, old = ours.pop("head"), theirs.pop("head")
     assert head["kernel"].shape == (64, len(names))
     assert head["kernel"].shape != old["kernel"].shape or (head["kernel"] != old["kernel"]).any()
     jax.tree.map(np.testing.assert_array_equal, ours, theirs)
     assert "the last layer starts from random weights" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "muon"])
+def test_frozen_stages_keep_their_bits_and_the_head_is_trained(
+    config, trained, dataset, optimizer, tmp_path
+):
+    start = Classifier.load(trained.folder / "classifier.safetensors")
+    start.variables["params"]["stem_norm"]["bias"] = np.full(16, -0.0, np.float32)
+    start.save(tmp_path / "start.safetensors")
+    config = dataclasses.replace(
+        config,
+        init=str(tmp_path / "start.safetensors"),
+        freeze="stages",
+        steps=40,
+        learning_rate=0.1,
+        weight_decay=0.1,
+        optimizer=optimizer,
+    )
+    other = of_classes(dataset, ("even", "odd"))
+    result = train(config, other)
+    ours = Classifier.load(config.folder / "classifier.safetensors").variables
+    head, old = ours["params"].pop("head"), start.variables["params"].pop("head")
+    bits = jax.tree.map(np.ndarray.tobytes, jax.tree.map(np.asarray, ours))
+    assert bits == jax.tree.map(np.ndarray.tobytes, jax.tree.map(np.asarray, start.variables))
+    assert head["kernel"].shape != old["kernel"].shape
+    assert result["last"]["accuracy"] > 0.75, "a guess would be 0.5"
+    assert json.loads((config.folder / "config.json").read_text())["freeze"] == "stages"
+    (record,) = map(json.loads, (config.folder / "metrics.jsonl").read_text().splitlines()[-1:])
+    trains = {part: norm > 0 for part, norm in record["gradient_norms"].items()}
+    assert trains.pop("head")
+    assert not any(trains.values())
+
+
+def test_a_frozen_run_resumes_to_the_same_bits(config, trained, dataset, tmp_path):
+    config = dataclasses.replace(config, freeze="stages", steps=30, learning_rate=0.1)
+    train(config, dataset)
+    again, stops = dataclasses.replace(config, name="again", resume=True), []
+    with pytest.raises(Interrupted):
+        train(again, dataset, signals=stops, on_epoch=lambda _: stops.append(signal.SIGINT))
+    train(again, dataset)
+    for one, other in zip(*(jax.tree.leaves(params(c)) for c in (config, again)), strict=True):
+        np.testing.assert_array_equal(one, other)
+    with pytest.raises(UserError, match="`freeze` was 'stages', is 'none'"):
+        train(dataclasses.replace(again, freeze="none"), dataset)
+
+
+def test_without_init_nothing_is_frozen():
+    with pytest.raises(UserError, match="`freeze` is 'stages', expected 'none' without `init`"):
+        Config(freeze="stages")
 
 
 @pytest.mark.parametrize(
