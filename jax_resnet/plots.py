@@ -4,7 +4,7 @@ import io
 import itertools
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ def draw_curves(
     path: str | os.PathLike[str],
     title: str,
     label_smoothing: float = 0.0,
+    references: Mapping[str, float] | None = None,
 ) -> None:
     """Writes a PNG of loss and accuracy over the steps; a line where the learning rate drops.
 
@@ -30,6 +31,7 @@ def draw_curves(
         path: of the file.
         title: above the plots.
         label_smoothing: of the training loss, which the legend says; that of validation has none.
+        references: accuracies to compare with, by their names in the legend.
     """
     from matplotlib.figure import Figure  # not pyplot, which keeps every figure
 
@@ -44,6 +46,8 @@ def draw_curves(
             if None not in values:
                 label = curve_label(split, quantity, label_smoothing)
                 axes.plot(steps, values, marker=marker_of(steps), color=colour, label=label)
+        if quantity == "accuracy":
+            draw_references(axes, references or {})
         for drop in itertools.compress(steps, tenth):
             axes.axvline(drop, color="0.7", linestyle=":", zorder=0)
         axes.set_xlabel("step")
@@ -59,6 +63,12 @@ def curve_label(split: str, quantity: str, label_smoothing: float) -> str:
         return split
     smoothing = f"label smoothing {label_smoothing:g}" if split == "train" else "no label smoothing"
     return f"{split}, {smoothing}"
+
+
+def draw_references(axes: Any, references: Mapping[str, float]) -> None:
+    """A thin horizontal line at each value, named in the legend."""
+    for label, value in references.items():
+        axes.axhline(value, color="0.5", linewidth=0.8, label=label, zorder=0)
 
 
 def marker_of(points: Sequence[float]) -> str | None:

@@ -16,21 +16,9 @@ from jax_resnet.run.folder import Run, chosen
 from jax_resnet.training.config import Config
 from jax_resnet.training.config_file import read_config
 from jax_resnet.training.programs import device_data, init_state, make_mesh, make_programs
+from jax_resnet.training.published import PUBLISHED
 
 Variant = Literal[ShortcutName, "cnn"]  # a residual net by its shortcut, or the plain net
-
-# Test accuracies on CIFAR-10 by variant and depth. The paper (table 6, option A) gives those of
-# its plain nets in a figure only.
-PUBLISHED: dict[str, dict[tuple[str, int], float]] = {
-    "the article": {("zeropad", 20): 0.8990, ("conv1x1", 20): 0.9027, ("cnn", 20): 0.8982},
-    "the paper": {
-        ("subsample", 20): 0.9125,
-        ("subsample", 32): 0.9249,
-        ("subsample", 44): 0.9283,
-        ("subsample", 56): 0.9303,
-        ("subsample", 110): 0.9357,
-    },
-}
 INITIAL = "initial_gradient_norms.json"  # in a run's folder: `initial_gradient_norms`
 
 

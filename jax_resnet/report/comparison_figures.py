@@ -8,7 +8,8 @@ import numpy as np
 
 from jax_resnet.model import PARTS
 from jax_resnet.plots import write_figure
-from jax_resnet.report.comparison import PUBLISHED, Group, net_names
+from jax_resnet.report.comparison import Group, net_names
+from jax_resnet.training.published import PUBLISHED
 
 QUANTITIES = ("train_loss", "validation_loss", "train_accuracy", "validation_accuracy")
 MARKERS = dict(zip(PUBLISHED, ("C1D", "C2s"), strict=True))

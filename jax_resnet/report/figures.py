@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from jax_resnet.model import PARTS
-from jax_resnet.plots import curve_label, marker_of
+from jax_resnet.plots import curve_label, draw_references, marker_of
 from jax_resnet.report.predictions import Bin
 
 _INK = "#010203"  # replaced by `currentColor`
@@ -24,7 +24,10 @@ Records = Sequence[Mapping[str, Any]]  # the lines of `metrics.jsonl`
 
 
 def curves(
-    runs: Mapping[str, Records], quantity: str, smoothings: Mapping[str, float] | None = None
+    runs: Mapping[str, Records],
+    quantity: str,
+    smoothings: Mapping[str, float] | None = None,
+    references: Mapping[str, float] | None = None,
 ) -> str:
     """`loss` or `accuracy` over the steps: training dashed, validation solid, a colour per run.
 
@@ -32,6 +35,7 @@ def curves(
         runs: the records of each run by its name.
         quantity: `loss` or `accuracy`.
         smoothings: label smoothing of each run's training loss, by default 0; the legend says it.
+        references: values to compare with, by their names in the legend.
     """
 
     def draw(axes: Any) -> None:
@@ -45,6 +49,7 @@ def curves(
                     values = [record[key] for record in records]
                     marker = marker_of(steps)
                     axes.plot(steps, values, style, marker=marker, color=f"C{number}", label=label)
+        draw_references(axes, references or {})
         axes.set(xlabel="step", ylabel=quantity)
         axes.legend()
 

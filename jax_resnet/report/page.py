@@ -3,6 +3,7 @@
 import base64
 import dataclasses
 import io
+from collections import ChainMap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from jax_resnet.run.records import read_environment
 from jax_resnet.training.config import Config
 from jax_resnet.training.config_file import read_config
 from jax_resnet.training.evaluation import evaluate, to_device
+from jax_resnet.training.published import published
 
 MAX_MISTAKES = 24
 TEMPLATE = Path(__file__).with_name("page.html.jinja")
@@ -49,6 +51,7 @@ class RunReport:
     classifier: Classifier
     predictions: Predictions
     mistakes: list[Mistake]
+    references: dict[str, float]
     is_finished: bool = True
 
     @property
@@ -84,7 +87,7 @@ def read_run(folder: Path, data_dir: Path | None = None) -> RunReport:
     run = Run(folder)
     loaded = load_run(folder, {} if data_dir is None else {"data_dir": data_dir})
     classifier, dataset = loaded.classifier, loaded.dataset
-    config = Config(**read_config(run.config_file)).to_json()
+    config = Config(**read_config(run.config_file))
     if loaded.step is None:
         records, result = read_finished(folder)
     else:
@@ -103,8 +106,8 @@ def read_run(folder: Path, data_dir: Path | None = None) -> RunReport:
     ]
     name = folder.resolve().name
     return RunReport(
-        name, config, environment, records, result, classifier, predictions, mistakes,
-        is_finished=loaded.step is None,
+        name, config.to_json(), environment, records, result, classifier, predictions, mistakes,
+        references=published(config), is_finished=loaded.step is None,
     )  # fmt: skip
 
 
@@ -154,6 +157,12 @@ def render(runs: Sequence[RunReport]) -> str:
     records = {name: run.records for name, run in by_name.items()}
     reliability = {name: run.predictions.reliability() for name, run in by_name.items()}
     smoothings = {name: run.config["label_smoothing"] for name, run in by_name.items()}
+    references = dict(ChainMap(*(run.references for run in runs)))
     return template.render(
-        runs=runs, records=records, reliability=reliability, smoothings=smoothings, figures=figures
+        runs=runs,
+        records=records,
+        reliability=reliability,
+        smoothings=smoothings,
+        references=references,
+        figures=figures,
     )

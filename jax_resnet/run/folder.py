@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -203,11 +203,11 @@ class OpenRun(Run):
         """The tree of a checkpoint; `tree` says its structure, shapes, dtypes and shardings."""
         return self._saved.restore(step, tree)
 
-    def draw_curves(self, title: str, label_smoothing: float) -> None:
-        """Draws `curves.png`."""
+    def draw_curves(self, title: str, smoothing: float, references: Mapping[str, float]) -> None:
+        """Draws `curves.png`; as `plots.draw_curves`."""
         if is_first():
             with writing(self.curves_file):
-                draw_curves(self.records(), self.curves_file, title, label_smoothing)
+                draw_curves(self.records(), self.curves_file, title, smoothing, references)
 
     def finish(self, classifier: Classifier, result: dict[str, Any]) -> None:
         """Writes the `Classifier`, then `result.json`."""

@@ -30,6 +30,7 @@ from jax_resnet.training.programs import (
     make_programs,
     replicated,
 )
+from jax_resnet.training.published import published
 from jax_resnet.training.step import TrainState
 
 
@@ -171,7 +172,7 @@ def finish(
     def scores(classifier: Classifier, step: int) -> dict[str, Any]:
         return {"step": step, "split": config.scored_split} | evaluate(classifier, images)
 
-    run.draw_curves(config.run_name, config.label_smoothing)
+    run.draw_curves(config.run_name, config.label_smoothing, published(config))
     classifier = training.classify(state)
     last = scores(classifier, config.steps)
     check(stops)

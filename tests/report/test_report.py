@@ -18,6 +18,7 @@ from jax_resnet.report.figures import curves
 from jax_resnet.report.page import read_run, render
 from jax_resnet.report.predictions import Predictions
 from jax_resnet.training.config import Config
+from jax_resnet.training.published import published
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 
@@ -94,6 +95,27 @@ def test_a_single_point_is_seen(tmp_path):
     filled = "fill: #1f77b4"  # as markers are, and lines are not
     assert filled in curves({"a": [line]}, "loss"), "the report's curve of one point is not seen"
     assert filled not in curves({"a": [line, line | {"step": 2}]}, "loss")
+
+
+def test_the_published_accuracy_of_net_and_recipe_is_a_line_in_both_figures(tmp_path):
+    article = published(Config(shortcut="conv1x1"))
+    assert article == {"the article's test accuracy, 0.9027": 0.9027}
+    (paper,) = published(Config(recipe="paper", shortcut="subsample", depth=56)).values()
+    assert paper == 0.9303
+    for other in ({"recipe": "fast"}, {"dataset": "cifar100"}, {"depth": 26}, {"recipe": "paper"}):
+        assert published(Config(**other)) == {}
+
+    line = {"step": 1, "train_accuracy": 0.5, "validation_accuracy": 0.6, "train_loss": 1.0}
+    drawn = curves({"one": [line]}, "accuracy", references=article)
+    assert "the article's test accuracy, 0.9027" in drawn
+    pictures = []
+    for references in ({}, article):
+        draw_curves([line], tmp_path / "curves.png", "one", references=references)
+        pictures.append(np.asarray(Image.open(tmp_path / "curves.png").convert("L")))
+    plain, marked = (picture.shape[1] // 2 for picture in pictures)
+    losses = [picture[:, :plain] for picture in pictures]
+    np.testing.assert_array_equal(*losses, "the loss has no reference")
+    assert (pictures[0] != pictures[1])[:, marked:].any()
 
 
 def test_a_loss_with_label_smoothing_says_so():
