@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from functools import partial
+from typing import Any
 
 import flax
 import flax.linen as nn
@@ -16,7 +17,8 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jax_resnet import Classifier, ResNet
 from jax_resnet.classifier import normalize
-from jax_resnet.model import Stage
+from jax_resnet.model import Block, Stage
+from jax_resnet.norm import BatchNorm
 from jax_resnet.training import TrainState, train_step
 
 IMAGES = jax.random.normal(jax.random.key(1), (8, 8, 8, 1))
@@ -67,6 +69,44 @@ def test_fine_tuning_the_head_with_the_stages_frozen(pretrained):
     assert model.shortcut == net.shortcut
     logits = jax.jit(net.apply)(with_the_old_head, images)
     np.testing.assert_allclose(logits, trained(raw), atol=1e-5)
+
+
+class Parts(nn.Module):
+    """A net of `ResNet`'s parts, with another kernel in its stem and other numbers of blocks."""
+
+    blocks: tuple[int, int, int]
+    stem: int
+    param_dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, images, train=False):
+        conv = partial(nn.Conv, use_bias=False, padding=1)
+        norm = partial(BatchNorm, use_running_average=not train)
+        block = partial(Block, shortcut="zeropad", conv=conv, norm=norm)
+        pad = self.stem // 2
+        x = conv(16, (self.stem, self.stem), padding=pad, name="stem_conv")(images)
+        x = norm(name="stem_norm")(x)
+        for i, (blocks, channels) in enumerate(zip(self.blocks, (16, 32, 64), strict=True)):
+            x = Stage(blocks, channels, 1 if i == 0 else 2, block, name=f"stage{i + 1}")(x)
+        return nn.Dense(10, name="head")(x.mean(axis=(1, 2)))
+
+
+def test_a_net_of_the_same_parts_is_the_same_net_and_trains(pretrained):
+    model, variables = pretrained
+    same = Parts((1, 1, 1), 3)
+    shapes = jax.eval_shape(same.init, jax.random.key(0), IMAGES)
+    assert jax.tree.map(jnp.shape, shapes) == jax.tree.map(jnp.shape, variables)
+    logits = jax.jit(same.apply)(variables, IMAGES)
+    np.testing.assert_allclose(logits, jax.jit(model.apply)(variables, IMAGES), atol=1e-5)
+
+    other = Parts((1, 2, 1), 5)
+    state = TrainState.init(jax.random.key(0), other, optax.sgd(0.1), (8, 8, 1))
+    sizes = [sum(x.size for x in jax.tree.leaves(p)) for p in (variables["params"], state.params)]
+    block = 2 * (9 * 32 * 32 + 2 * 32)
+    assert sizes[1] - sizes[0] == block + (25 - 9) * 16
+    start, (state, metrics) = state, jax.jit(train_step)(state, IMAGES, LABELS)
+    assert jnp.isfinite(metrics["loss"])
+    assert changed(start.params, state.params) == set(start.params)
 
 
 def test_features_of_each_stage(pretrained):
