@@ -53,7 +53,7 @@ def draw_curves(
         axes.set_xlabel("step")
         axes.set_ylabel(quantity)
         axes.grid(alpha=0.3)
-        axes.legend()
+        axes.legend(loc=corner(quantity))
     write_figure(figure, path)
 
 
@@ -63,6 +63,12 @@ def curve_label(split: str, quantity: str, label_smoothing: float) -> str:
         return split
     smoothing = f"label smoothing {label_smoothing:g}" if split == "train" else "no label smoothing"
     return f"{split}, {smoothing}"
+
+
+def corner(quantity: str) -> str:
+    """Where a curve leaves room for the legend: matplotlib's search for it takes over a second on a
+    busy machine, and then warns."""
+    return "upper right" if "loss" in quantity else "lower right"
 
 
 def draw_references(axes: Any, references: Mapping[str, float]) -> None:

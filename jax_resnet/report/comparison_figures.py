@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from jax_resnet.model import PARTS
-from jax_resnet.plots import write_figure
+from jax_resnet.plots import corner, write_figure
 from jax_resnet.report.comparison import Group, net_names
 from jax_resnet.training.published import PUBLISHED
 
@@ -61,7 +61,7 @@ def _curves(groups: Labelled, quantity: str) -> Callable[[Any], None]:
         axes.set_xlabel("step")
         axes.set_ylabel(quantity.replace("_", " "))
         axes.grid(alpha=0.3)
-        axes.legend()
+        axes.legend(loc=corner(quantity))
 
     return draw
 
@@ -84,7 +84,7 @@ def _bars(groups: Labelled) -> Callable[[Any], None]:
         axes.set_ylim(max(0.0, min(accuracies) - 0.02), min(1.0, max(accuracies) + 0.02))
         axes.set_ylabel("test accuracy")
         axes.grid(alpha=0.3, axis="y")
-        axes.legend()
+        axes.legend(loc="upper right")
 
     return draw
 
@@ -108,6 +108,6 @@ def _norms(groups: Labelled) -> Callable[[Any], None]:
             axes.set_xlabel("step")
             axes.grid(alpha=0.3)
         panels[0].set_ylabel("L2 norm of the gradient")
-        panels[0].legend(fontsize="small")
+        panels[0].legend(loc="upper right", fontsize="small")
 
     return draw

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from jax_resnet.model import PARTS
-from jax_resnet.plots import curve_label, draw_references, marker_of
+from jax_resnet.plots import corner, curve_label, draw_references, marker_of
 from jax_resnet.report.predictions import Bin
 
 _INK = "#010203"  # replaced by `currentColor`
@@ -51,7 +51,7 @@ def curves(
                     axes.plot(steps, values, style, marker=marker, color=f"C{number}", label=label)
         draw_references(axes, references or {})
         axes.set(xlabel="step", ylabel=quantity)
-        axes.legend()
+        axes.legend(loc=corner(quantity))
 
     return _svg(draw, quantity)
 
@@ -67,7 +67,7 @@ def gradient_norms(records: Records, name: str) -> str:
                 axes.plot(steps, values, marker=marker_of(steps), label=part)
         axes.set(xlabel="step", ylabel="L2 norm of the gradient", yscale="log")
         axes.margins(y=0.3)  # room for the legend
-        axes.legend(ncols=3, fontsize="small")
+        axes.legend(loc="upper center", ncols=3, fontsize="small")
 
     return _svg(draw, f"gradients of {name}")
 
@@ -82,7 +82,7 @@ def reliability(runs: Mapping[str, Sequence[Bin]]) -> str:
             axes.plot(x, y, "o-", label=_plain(name), markersize=4)
         axes.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1), ylim=(0, 1))
         if len(runs) > 1:
-            axes.legend()
+            axes.legend(loc="upper left")
 
     return _svg(draw, "reliability")
 
