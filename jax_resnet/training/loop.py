@@ -91,13 +91,10 @@ def fit(
             states, totals = (split(tree, len(trainings)) for tree in ends)
             step, seconds = int(states[0].step), time.monotonic() - started
             speed = round((step - first) * config.batch_size / seconds, 1)
-            is_end, errors = step == programs.epoch_end(first), []
+            ended, errors = speed if step == programs.epoch_end(first) else None, []
             for i, training in enumerate(trainings):
                 try:
-                    check_finite(training, states[i], totals[i])
-                    record = summarize(training, states[i], totals[i], speed) if is_end else None
-                    totals[i] = programs.zeros() if is_end else totals[i]
-                    save(training, states[i], totals[i], record)
+                    totals[i], record = keep(training, states[i], totals[i], programs, ended)
                 except UserError as error:
                     errors.append(error)
                     continue
@@ -181,13 +178,19 @@ def summarize(
     }
 
 
-def save(
-    training: Training, state: TrainState, totals: Metrics, record: dict[str, Any] | None
-) -> None:
-    """Writes the line, then the checkpoint."""
-    if record:
+def keep(
+    training: Training, state: TrainState, totals: Metrics, programs: Programs, speed: float | None
+) -> tuple[Metrics, dict[str, Any] | None]:
+    """Checks the state and writes its checkpoint; at an epoch's end, which alone has a speed, the
+    line of metrics before it. The totals to go on with, and the line's record."""
+    check_finite(training, state, totals)
+    record = None
+    if speed is not None:
+        record = summarize(training, state, totals, speed)
         training.run.append(record)
+        totals = programs.zeros()
     training.run.save(int(state.step), {"state": state, "totals": totals})
+    return totals, record
 
 
 def check_finite(training: Training, state: TrainState, totals: Metrics) -> None:

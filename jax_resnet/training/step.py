@@ -48,15 +48,17 @@ class TrainState(train_state.TrainState):
         """A fresh state; `image_shape` is (height, width, channels). The optimizer sees only the
         layers that are trained."""
         variables = jax.jit(model.init)(key, jnp.zeros((1, *image_shape), model.param_dtype))
-        state = cls.create(
+        state = cls(
+            step=jnp.zeros((), jnp.int32),
             apply_fn=model.apply,
             params=variables["params"],
             tx=tx,
+            opt_state=(),
             batch_stats=variables["batch_stats"],
             label_smoothing=label_smoothing,
             freeze=freeze,
         )
-        return state.replace(step=jnp.zeros((), jnp.int32), opt_state=tx.init(state.trained))
+        return state.replace(opt_state=tx.init(state.trained))
 
     @property
     def variables(self) -> dict[str, Any]:
