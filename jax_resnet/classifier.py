@@ -14,7 +14,7 @@ from safetensors import safe_open
 
 from jax_resnet.errors import UserError, printable
 from jax_resnet.files import parse_json, refuse_special, replace_file
-from jax_resnet.model import MIN_IMAGE_SIZE, ResNet
+from jax_resnet.model import MIN_IMAGE_SIZE, ResNet, variable_shapes
 
 FORMAT = "jax_resnet.Classifier/2"
 FORMATS = ("jax_resnet.Classifier/1", FORMAT)  # 1 has the arrays alone under its checksum
@@ -194,8 +194,7 @@ def _check_arrays(model: ResNet, arrays: dict[str, np.ndarray]) -> None:
     channels = kernel.shape[2] if kernel.ndim == 4 and kernel.size else 1
     if max(model.channels) > max((max(x.shape, default=0) for x in arrays.values()), default=0):
         raise UserError(f"`channels` is {model.channels}, which does not fit its arrays")
-    images = jax.ShapeDtypeStruct((1, MIN_IMAGE_SIZE, MIN_IMAGE_SIZE, channels), jnp.float32)
-    variables = jax.eval_shape(model.init, jax.random.key(0), images)
+    variables = variable_shapes(model, channels)
     shapes = {
         name: each.shape
         for name, each in traverse_util.flatten_dict({"variables": variables}, sep="/").items()

@@ -12,7 +12,7 @@ has no bias. The channels are the paper's, and a field of the net.
 """
 
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from typing import Annotated, Any, Literal, assert_never, get_args
 
 import flax.linen as nn
@@ -167,6 +167,13 @@ class ResNet(nn.Module):
         uniform = partial(jax.random.uniform, minval=-bound, maxval=bound)
         head = partial(nn.Dense, dtype=wide, param_dtype=self.param_dtype)
         return head(self.num_classes, kernel_init=uniform, bias_init=uniform, name="head")(x)
+
+
+@lru_cache
+def variable_shapes(model: ResNet, channels: int) -> Any:
+    """Shapes and dtypes of the variables for images with these channels, of any size."""
+    images = jax.ShapeDtypeStruct((1, MIN_IMAGE_SIZE, MIN_IMAGE_SIZE, channels), jnp.float32)
+    return jax.eval_shape(model.init, jax.random.key(0), images)
 
 
 def check_depth(depth: int) -> None:

@@ -14,7 +14,8 @@ from jax_resnet.cli.hints import refuse_foreign_flags
 from jax_resnet.cpu.allocator import keep_memory
 from jax_resnet.errors import UserError, say
 from jax_resnet.files import CHECKSUMS
-from jax_resnet.training.config import MUON_FIELDS, Config, RecipeName, load_dataset
+from jax_resnet.training.combinations import MUON_FIELDS
+from jax_resnet.training.config import Config, RecipeName, load_dataset
 from jax_resnet.training.config_file import read_config
 from jax_resnet.training.recipes import RECIPES
 

@@ -13,7 +13,7 @@ from flax import traverse_util
 from jax_resnet.classifier import Classifier
 from jax_resnet.data.cifar import CIFAR10_CLASSES
 from jax_resnet.errors import UserError
-from jax_resnet.model import ResNet, Shortcut
+from jax_resnet.model import ResNet, Shortcut, variable_shapes
 from jax_resnet.pytorch.names import FAMILIES, Family, FamilyName, tensors
 
 # What wrappers put before names: DataParallel and AveragedModel, torch.compile, Lightning.
@@ -75,8 +75,7 @@ def _transpose(
     state: Mapping[str, np.ndarray], family: Family, model: ResNet, channels: int
 ) -> dict[str, Any]:
     """Flax's variables from PyTorch's arrays, which must be exactly those of `model`."""
-    shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 8, 8, channels)))
-    expected = traverse_util.flatten_dict(shapes)
+    expected = traverse_util.flatten_dict(variable_shapes(model, channels))
     left, variables = dict(state), {}
     faults: defaultdict[str, list[str]] = defaultdict(list)
     for name, (path, axes) in tensors(family, model, expected).items():

@@ -1,7 +1,7 @@
 """`Config`: every hyper-parameter and every flag, once."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
@@ -12,11 +12,10 @@ from typing_extensions import TypedDict
 
 from jax_resnet.data import Dataset, DatasetName, load, split_validation
 from jax_resnet.data.dataset import Normalization
-from jax_resnet.errors import UserError
 from jax_resnet.model import Shortcut
 from jax_resnet.training.batches import Cutout, Flip, PadMode
+from jax_resnet.training.combinations import check_together
 from jax_resnet.training.fields import (
-    MAX_IMAGES,
     Address,
     Count,
     CountOrNone,
@@ -28,7 +27,6 @@ from jax_resnet.training.fields import (
     Share,
     Side,
     Text,
-    expected,
     readable_errors,
 )
 from jax_resnet.training.optimizer import Optimizer, Schedule
@@ -40,7 +38,6 @@ NOT_HYPER_PARAMETERS = frozenset(
     {"data_dir", "mirror", "runs_dir", "name", "resume", "profile", "test"}
     | {"seeds", "coordinator", "num_processes", "process_id"}
 )
-MUON_FIELDS = ("muon_learning_rate", "muon_momentum")  # without effect under SGD
 RecipeName = Literal["article", "paper", "fast", "long"]
 
 
@@ -146,7 +143,7 @@ class Config:
     def __post_init__(self) -> None:
         with readable_errors():
             fields().validate_python(vars(self))
-        _check_together(self)
+        check_together(self)
         if self.model == "resnet" and self.shortcut is None:
             object.__setattr__(self, "shortcut", "zeropad")
         if self.flip is None:
@@ -188,6 +185,12 @@ class Config:
             name = f"{self.name}-seed{seed}" if self.name else None
             yield dataclasses.replace(self, seed=seed, seeds=1, name=name)
 
+    def of_any_seed(self) -> "Config":
+        """The same hyper-parameters, with the default of the seed and of all that has no effect on
+        the result: runs that have this in common run the same programs."""
+        names = NOT_HYPER_PARAMETERS | {"seed"}
+        return dataclasses.replace(self, **{name: getattr(Config, name) for name in names})
+
     def to_json(self) -> dict[str, Any]:
         """The fields as JSON's types."""
         return fields().dump_python(vars(self), mode="json")
@@ -207,49 +210,15 @@ def fields() -> pydantic.TypeAdapter[dict[str, Any]]:
     return pydantic.TypeAdapter(some)
 
 
-def _require(good: bool, field: str, value: Any, wanted: str) -> None:
-    if not good:
-        raise UserError(expected(field, value, wanted))
-
-
-def _check_together(config: Config) -> None:
-    """Raises a `UserError` unless the fields suit each other."""
-    _require(
-        config.model == "resnet" or config.shortcut is None, "shortcut", config.shortcut,
-        "None with the `model` cnn, which has no shortcuts",
-    )  # fmt: skip
-    wanted = "'none' without `init`, whose layers are to be frozen"
-    _require(config.freeze == "none" or bool(config.init), "freeze", config.freeze, wanted)
-    most = MAX_IMAGES // config.batch_size
-    wanted = f"at most {most} with `batch_size` {config.batch_size}, {MAX_IMAGES} images in all"
-    _require(config.steps <= most, "steps", config.steps, wanted)
-    most = 2**32 - config.seed
-    _require(config.seeds <= most, "seeds", config.seeds, f"at most {most}, as seeds end at 2**32")
-    for name in MUON_FIELDS:
-        value, default = getattr(config, name), getattr(Config, name)
-        wanted = f"{default}, its default, with the `optimizer` sgd, which has no Muon"
-        _require(config.optimizer == "muon" or value == default, name, value, wanted)
-    warmup = config.warmup_steps
-    wanted = f"0 with the `schedule` {config.schedule}, which has no warm-up"
-    _require(not warmup or config.schedule == "step", "warmup_steps", warmup, wanted)
-    count, index = config.num_processes, config.process_id
-    if config.coordinator == "auto":
-        _require(count is None, "num_processes", count, "None with the `coordinator` auto")
-        _require(index is None, "process_id", index, "None with the `coordinator` auto")
-    elif (config.coordinator, count, index) != (None, None, None):
-        wanted = "HOST:PORT of the first process, or auto"
-        _require(config.coordinator is not None, "coordinator", None, wanted)
-        _require(count is not None, "num_processes", count, "1 or more")
-        good, wanted = index is not None and index < (count or 0), f"0 to {(count or 0) - 1}"
-        _require(good, "process_id", index, wanted)
-    if config.seeds > 1:
-        alone = config.coordinator is None
-        _require(alone, "seeds", config.seeds, "1 where several processes train together")
-        _require(not config.profile, "profile", config.profile, "0 with several `seeds`")
-
-
 def load_dataset(config: Config) -> Dataset:
     """The data set that the fields name, with its validation split."""
+    return load_datasets([config])[0]
+
+
+def load_datasets(configs: Sequence[Config]) -> list[Dataset]:
+    """The data set of configs that differ in their seeds alone, each with its validation split; it
+    is loaded once."""
+    config = configs[0]
     dataset = load(
         config.dataset,
         config.data_dir,
@@ -258,4 +227,4 @@ def load_dataset(config: Config) -> Dataset:
         channels=config.channels,
         split_proportions=config.split_proportions,
     )
-    return split_validation(dataset, config.val_fraction, config.seed)
+    return [split_validation(dataset, each.val_fraction, each.seed) for each in configs]

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import jax
@@ -25,6 +25,7 @@ from jax_resnet.training.recipes import make_optimizer
 from jax_resnet.training.step import Metrics, TrainState, train_step
 
 MAX_STEPS = 200  # in one dispatch, so that signals are answered and the progress bar moves
+KEPT = 16  # programs that are kept in this process, so that another run does not compile them again
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,31 +69,43 @@ def device_data(train: Split, normalization: Normalization, mesh: Mesh) -> tuple
     return jax.device_put(arrays, replicated(mesh))
 
 
-def init_state(
+def make_init(
     config: Config, num_classes: int, image_shape: tuple[int, int, int], mesh: Mesh
-) -> TrainState:
-    """A fresh state, on CPU and GPU with the convolution that is fast there."""
-    platform = mesh.devices.flat[0].platform
-    fields: dict[str, Any] = {"dtype": dtype_on(platform, config.precision)}
+) -> Callable[[int], TrainState]:
+    """The fresh state of a seed, on CPU and GPU with the convolution that is fast there.
+
+    States of one such function, and of those of configs that differ in their seeds alone, share
+    the net and the optimizer, so the programs that are compiled for one serve the others.
+    """
+    dtype = dtype_on(mesh.devices.flat[0].platform, config.precision)
+    init = _make_init(config.of_any_seed(), dtype, num_classes, image_shape, mesh)
+    return lambda seed: init(batches.streams(seed).init)
+
+
+@lru_cache(KEPT)
+def _make_init(
+    config: Config, dtype: Any, num_classes: int, image_shape: tuple[int, int, int], mesh: Mesh
+) -> Callable[[Any], TrainState]:
+    platform, fields = mesh.devices.flat[0].platform, {"dtype": dtype}
     if platform == "cpu":
         fields["conv_general_dilated"] = partial(conv_on_cpu, shards=mesh.size)
     elif platform in GPUS:
         fields["conv_general_dilated"] = conv_on_gpu
-    state = TrainState.init(
-        batches.streams(config.seed).init,
-        ResNet(config.depth, num_classes, config.shortcut, **fields),
-        make_optimizer(config),
-        image_shape,
-        config.label_smoothing,
-        config.freeze,
+    init = partial(
+        TrainState.init,
+        model=ResNet(config.depth, num_classes, config.shortcut, **fields),
+        tx=make_optimizer(config),
+        image_shape=image_shape,
+        label_smoothing=config.label_smoothing,
+        freeze=config.freeze,
     )
-    return jax.device_put(state, replicated(mesh))
+    return jax.jit(init, out_shardings=replicated(mesh))
 
 
 def make_programs(
     config: Config, count: int, mesh: Mesh, dispatch: Dispatch | None = None
 ) -> Programs:
-    """The programs for `count` training images.
+    """The programs for `count` training images, shared by configs that differ in their seeds alone.
 
     Args:
         config: hyper-parameters.
@@ -110,6 +123,11 @@ def make_programs(
             f"expected a multiple of {mesh.size}"
         )
     dispatch = dispatch or dispatch_on(mesh.devices.flat[0].platform)
+    return _make_programs(config.of_any_seed(), count, mesh, dispatch)
+
+
+@lru_cache(KEPT)
+def _make_programs(config: Config, count: int, mesh: Mesh, dispatch: Dispatch) -> Programs:
     everywhere, size = replicated(mesh), config.batch_size
 
     def least(a: Any, b: Any) -> Any:

@@ -25,7 +25,7 @@ from jax_resnet.training.optimizer import make_schedule
 from jax_resnet.training.programs import (
     Programs,
     device_data,
-    init_state,
+    make_init,
     make_mesh,
     make_programs,
     replicated,
@@ -79,15 +79,13 @@ def train_together(
         config, dataset = runs[0]
         mesh = make_mesh(devices)
         programs = make_programs(config, len(dataset.train), mesh)
-        opened = [hold(held, *run, programs, stops) for run in runs]
+        init = make_init(config, dataset.num_classes, dataset.image_shape, mesh)
+        opened = [hold(held, *run, programs, init, stops) for run in runs]
         trainings, starts = zip(*opened, strict=True)
         steps = [int(start["state"].step) for start in starts]
         if len({*steps}) > 1:
             raise UserError(f"the runs have reached the steps {steps}, expected the same step")
         check(stops)
-        first = starts[0]["state"]  # the trees can be joined if they name the same functions
-        for start in starts:
-            start["state"] = start["state"].replace(apply_fn=first.apply_fn, tx=first.tx)
         states = fit(trainings, programs, starts, stops, on_epoch)
         return [
             finish(training, state, programs, dataset, stops)
@@ -96,18 +94,23 @@ def train_together(
 
 
 def hold(
-    held: ExitStack, config: Config, dataset: Dataset, programs: Programs, stops: list[int]
+    held: ExitStack,
+    config: Config,
+    dataset: Dataset,
+    programs: Programs,
+    init: Callable[[int], TrainState],
+    stops: list[int],
 ) -> tuple[Training, dict[str, Any]]:
     """Opens a run until `held` ends; and the state and totals that it starts from."""
     check_suits(config, dataset)
-    init = read_init(config, dataset)
+    given = read_init(config, dataset)
     check(stops)
     mesh, shape, names = programs.mesh, dataset.image_shape, dataset.class_names
     announce(config.run_name, dataset.name, dataset.counts, list(mesh.devices.flat))
     settings, where = config.to_json(), environment(mesh.devices.flat)
     if config.data_dir is not None:  # it is to be found from other working directories too
         settings["data_dir"] = str(config.data_dir.expanduser().absolute())
-    refuse, data_set = partial(refuse_changes, config), dataset.identity() | identity(init)
+    refuse, data_set = partial(refuse_changes, config), dataset.identity() | identity(given)
     opening = Run(config.folder).open(settings, where, data_set, config.resume, refuse)
     run = held.enter_context(opening)
     data = device_data(dataset.train, config.normalization, mesh)
@@ -117,9 +120,9 @@ def hold(
     def classify(state: TrainState) -> Classifier:
         return Classifier(state.variables, mean, std, net, names, shape[:2])
 
-    state = init_state(config, len(names), shape, mesh)
+    state = init(config.seed)
     if run.latest is None:
-        state = start_from(state, config, init, names)
+        state = start_from(state, config, given, names)
     check(stops)
     training = Training(
         config=config,

@@ -17,7 +17,7 @@ from jax_resnet.run.checkpoints import saved_step
 from jax_resnet.run.folder import Run, chosen
 from jax_resnet.run.signals import check, stop_signals
 from jax_resnet.training.begin import begin
-from jax_resnet.training.config import Config, load_dataset
+from jax_resnet.training.config import Config, load_datasets
 from jax_resnet.training.config_file import refuse_changes
 from jax_resnet.training.dispatch import GPUS
 from jax_resnet.training.train import train_together
@@ -94,8 +94,9 @@ def train_turn(turn: Turn, device: jax.Device, signals: list[int]) -> Ends:
 def train_group(group: Turn, device: jax.Device, signals: list[int]) -> Ends:
     """Trains runs together; if one of them fails, each goes on alone."""
     try:
-        runs = [(run, load_dataset(run)) for run in group.values()]
-        results = train_together(runs, devices=[device], signals=signals)
+        runs = list(group.values())
+        pairs = list(zip(runs, load_datasets(runs), strict=True))
+        results = train_together(pairs, devices=[device], signals=signals)
         return dict(zip(group, results, strict=True))
     except UserError as error:
         if len(group) == 1:

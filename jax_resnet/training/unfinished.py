@@ -1,6 +1,5 @@
 """The `Classifier` of a run that has not finished, from a checkpoint."""
 
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from jax_resnet.run.folder import Run
 from jax_resnet.run.records import best_step, refuse_other_data
 from jax_resnet.training.config import Config
 from jax_resnet.training.config_file import read_config, refuse_changes
-from jax_resnet.training.programs import init_state, make_mesh, make_programs, replicated
+from jax_resnet.training.programs import make_init, make_mesh, make_programs, replicated
 
 
 @pinned()
@@ -73,9 +72,9 @@ def choose_step(run: Run) -> tuple[int, str]:
 def abstract_state(config: Config, dataset: Dataset) -> Any:
     """Shapes and dtypes of what a checkpoint holds, to be read onto one device."""
     mesh = make_mesh(jax.local_devices()[:1])
-    init = partial(init_state, config, dataset.num_classes, dataset.image_shape, mesh)
+    init = make_init(config, dataset.num_classes, dataset.image_shape, mesh)
     zeros = make_programs(config, len(dataset.train), mesh).zeros
-    shapes = jax.eval_shape(lambda: {"state": init(), "totals": zeros()})
+    shapes = jax.eval_shape(lambda: {"state": init(config.seed), "totals": zeros()})
     return jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=replicated(mesh)), shapes
     )

@@ -40,7 +40,7 @@ def test_nohup_stays_in_force():
 
 
 @pytest.mark.parametrize(
-    ("where", "words"), [("init_state", "nothing saved"), ("finish", "saved in")]
+    ("where", "words"), [("start_from", "nothing saved"), ("finish", "saved in")]
 )
 @pytest.mark.parametrize("number", [signal.SIGHUP])
 def test_only_what_was_saved_is_said_to_be(tmp_path, monkeypatch, capsys, where, words, number):

@@ -36,7 +36,7 @@ def whole(tmp_path_factory):
 @pytest.mark.parametrize(
     "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
 )
-@pytest.mark.parametrize("where", ["make_programs", "init_state", "evaluate", "finish"])
+@pytest.mark.parametrize("where", ["make_programs", "start_from", "evaluate", "finish"])
 def test_a_signal_outside_the_loop_ends_the_run_and_it_goes_on(
     whole, tmp_path, monkeypatch, where, number
 ):

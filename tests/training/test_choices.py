@@ -8,7 +8,7 @@ import pytest
 
 from jax_resnet.data import load
 from jax_resnet.training.config import Config
-from jax_resnet.training.programs import device_data, init_state, make_mesh, make_programs
+from jax_resnet.training.programs import device_data, make_init, make_mesh, make_programs
 from jax_resnet.training.recipes import RECIPES
 
 DIGITS = load("digits")
@@ -45,7 +45,7 @@ def test_a_step_of_every_choice_can_be_traced(field, value):
     mesh = make_mesh()
     programs = make_programs(config, len(DIGITS.train), mesh)
     data = device_data(DIGITS.train, config.normalization, mesh)
-    state = jax.eval_shape(lambda: init_state(config, 10, (8, 8, 1), mesh))
+    state = jax.eval_shape(lambda: make_init(config, 10, (8, 8, 1), mesh)(config.seed))
     epoch = jax.eval_shape(programs.draw_epoch, config.seed, 0)
     after, totals = jax.eval_shape(programs.advance, state, programs.zeros(), data, epoch)
     assert jax.tree.structure(after) == jax.tree.structure(state)

@@ -1,10 +1,13 @@
 """The step, the programs around it, and evaluation."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from support import records, train
 
 from jax_resnet import Classifier, ResNet
 from jax_resnet.data import Split, load
@@ -167,6 +170,19 @@ def test_a_run_compiles_each_program_once_and_copies_nothing_to_the_device(caplo
     lines = [line for line in caplog.messages if line.startswith("Finished XLA compilation")]
     for program in ("jit(one_step)", "jit(draw_epoch)"):
         assert sum(program in line for line in lines) == 1, f"compiled {program}: {lines}"
+
+
+def test_a_run_of_another_seed_compiles_no_program_again(caplog, tmp_path):
+    config = Config(dataset="digits", depth=8, steps=3, momentum=0.5, runs_dir=tmp_path)
+    with jax.log_compiles():
+        for seed in (0, 1):
+            train(dataclasses.replace(config, seed=seed))
+    lines = [line for line in caplog.messages if line.startswith("Finished XLA compilation")]
+    for program in ("jit(one_step)", "jit(draw_epoch)", "jit(init)"):
+        assert sum(program in line for line in lines) <= 1, f"compiled {program}: {lines}"
+    assert records(tmp_path / "resnet-zeropad-8-digits-article-seed0") != records(
+        tmp_path / "resnet-zeropad-8-digits-article-seed1"
+    )
 
 
 def test_every_image_is_counted_once_at_any_batch_size():
