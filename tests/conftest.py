@@ -21,7 +21,7 @@ from support import SCRIPTS  # noqa: E402
 
 @pytest.fixture
 def call(monkeypatch, capsys):
-    """Runs a script in this process; its exit code, stdout and stderr."""
+    """Runs a script, by name or path, in this process; its exit code, stdout and stderr."""
 
     def run(script, *arguments):
         monkeypatch.setattr(sys, "argv", [script, *map(str, arguments)])

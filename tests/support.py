@@ -14,7 +14,7 @@ import numpy as np
 from jax_resnet import Classifier
 from jax_resnet.training import loop
 from jax_resnet.training import train as training
-from jax_resnet.training.config import load_dataset
+from jax_resnet.training.config import Config, load_dataset
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = ROOT / "scripts"
@@ -30,7 +30,7 @@ def command(folder, *flags):
     return [sys.executable, SCRIPTS / "train.py", *map(str, small), *flags]
 
 
-def call(folder, *flags):
+def run_command(folder, *flags):
     """That command, finished."""
     return subprocess.run(command(folder, *flags), capture_output=True, text=True, check=False)
 
@@ -48,6 +48,11 @@ def assert_same_run(one, other):
     ours, theirs = (Classifier.load(folder / "classifier.safetensors") for folder in (one, other))
     images = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 1), np.uint8)
     np.testing.assert_array_equal(ours(images), theirs(images))
+
+
+def digits(folder, **fields):
+    """A run of two epochs, of nine steps each, and a bit; all modules share its compilation."""
+    return Config(**{"dataset": "digits", "depth": 8, "steps": 24, "runs_dir": folder} | fields)
 
 
 def train(config, **how):

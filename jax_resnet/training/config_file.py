@@ -61,16 +61,16 @@ def refuse_changes(config: Config, file: Path) -> None:
         if old[name] != value
     ]
     if changed:
-        way = "" if old["steps"] == config.steps else _why_no_other_steps(before)
+        way = "" if old["steps"] == config.steps else _why_no_other_steps(before, file.parent)
         raise UserError(
             f"{file.parent} can't be resumed with other hyper-parameters: {'; '.join(changed)}{way}"
         )
 
 
-def _why_no_other_steps(before: Config) -> str:
+def _why_no_other_steps(before: Config, folder: Path) -> str:
     """Why a run has no other number of steps, and how its net is trained on."""
     return (
         f"; the `schedule` {before.schedule} {why_steps_are_fixed(before.schedule)}, so the steps "
         "before would have been others: to train its net further, when the run is finished, begin "
-        f"one of another `name` with `init` {before.folder}"
+        f"one of another `name` with `init` {folder}"
     )

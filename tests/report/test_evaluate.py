@@ -9,26 +9,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from support import SCRIPTS, train
+from support import SCRIPTS, digits, train
 
 from jax_resnet import Classifier, ResNet
 from jax_resnet.data import load
-from jax_resnet.training.config import Config
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """The folder of a short run on digits."""
-    config = Config(
-        dataset="digits",
-        depth=8,
-        steps=40,
-        batch_size=64,
-        val_fraction=0.3,
-        seed=3,
-        runs_dir=tmp_path_factory.mktemp("runs"),
-        name="short",
-    )
+    config = digits(tmp_path_factory.mktemp("runs"), val_fraction=0.3, seed=3, name="short")
     train(config)
     return config.runs_dir / "short"
 

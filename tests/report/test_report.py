@@ -9,7 +9,7 @@ import subprocess
 import numpy as np
 import pytest
 from PIL import Image
-from support import train
+from support import digits, train
 
 from jax_resnet.cli.report import command
 from jax_resnet.errors import UserError
@@ -27,7 +27,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 def runs(tmp_path_factory):
     """Two finished runs; the name of one looks like an HTML tag."""
     folder = tmp_path_factory.mktemp("runs")
-    config = Config(dataset="digits", depth=8, steps=24, runs_dir=folder, name="one")
+    config = digits(folder, name="one")
     train(config)
     train(dataclasses.replace(config, name="<b>two", seed=1))
     return [folder / "one", folder / "<b>two"]

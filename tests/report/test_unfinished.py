@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 from PIL import Image
-from support import records, sigterm_at, train
+from support import digits, records, sigterm_at, train
 
 from jax_resnet.errors import UserError
 from jax_resnet.files import CHECKSUMS, checksums, write_json
@@ -16,15 +16,12 @@ from jax_resnet.report.models import load_model
 from jax_resnet.report.page import read_run, render
 from jax_resnet.report.scores import score
 from jax_resnet.run.signals import Interrupted
-from jax_resnet.training.config import Config
 
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory):
-    """A run that was stopped in its third epoch, at step 20 of 27."""
-    config = Config(
-        dataset="digits", depth=8, steps=27, runs_dir=tmp_path_factory.mktemp("runs"), name="run"
-    )
+    """A run that was stopped in its third epoch, at step 20 of 24."""
+    config = digits(tmp_path_factory.mktemp("runs"), name="run")
     with pytest.MonkeyPatch.context() as patch, sigterm_at(20, patch), pytest.raises(Interrupted):
         train(config)
     return config
@@ -45,7 +42,7 @@ def test_the_best_checkpoint_is_scored_and_nothing_is_changed(config, best, call
     code, out, said = call("evaluate.py", config.folder, "--split", "validation", "--json")
     assert code == 0, said
     step = best["step"]
-    assert f"has not finished: taking its best checkpoint on validation, step {step} of 27" in said
+    assert f"has not finished: taking its best checkpoint on validation, step {step} of 24" in said
     assert json.loads(out)["accuracy"] == pytest.approx(best["validation_accuracy"])
     assert json.loads(out)["loss"] == pytest.approx(best["validation_loss"], rel=1e-4)
     assert files(config.folder) == before, "reading a run that may go on has changed its files"
@@ -56,7 +53,7 @@ def test_without_validation_the_last_checkpoint_is_taken(config, tmp_path, monke
     with sigterm_at(5, monkeypatch), pytest.raises(Interrupted):
         train(without)
     assert score(without.folder)["count"] == 360
-    assert "taking its last checkpoint, step 5 of 27" in capsys.readouterr().err
+    assert "taking its last checkpoint, step 5 of 24" in capsys.readouterr().err
     with pytest.raises(UserError, match=r"metrics\.jsonl is empty, expected a run of which an"):
         read_run(without.folder)
 
@@ -76,7 +73,7 @@ def test_images_are_predicted_and_the_net_is_exported(config, tmp_path, call):
 
 def test_the_page_says_that_the_run_goes_on(config, best):
     page = render([read_run(config.folder)])
-    assert "The run has not finished: it is to have 27 steps." in page
+    assert "The run has not finished: it is to have 24 steps." in page
     assert f"those of the state at step {best['step']}" in page
 
 

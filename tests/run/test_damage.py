@@ -7,13 +7,12 @@ import shutil
 from pathlib import Path
 
 import pytest
-from support import assert_same_run, train
+from support import assert_same_run, digits, train
 
 from jax_resnet.errors import UserError
 from jax_resnet.files import checksums
 from jax_resnet.report.page import read_run
 from jax_resnet.report.scores import score
-from jax_resnet.training.config import Config
 
 
 def truncate(path):
@@ -47,8 +46,7 @@ MADE_AGAIN = ("curves.png", "result.json", "classifier.safetensors")
 @pytest.fixture(scope="module")
 def config(tmp_path_factory):
     """A finished run of two epochs and a bit, with three checkpoints or fewer."""
-    folder = tmp_path_factory.mktemp("runs")
-    config = Config(dataset="digits", depth=8, steps=24, runs_dir=folder, name="whole")
+    config = digits(tmp_path_factory.mktemp("runs"), name="whole")
     train(config)
     return config
 

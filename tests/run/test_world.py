@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from support import assert_same_run, call, train
+from support import assert_same_run, digits, run_command, train
 
 from jax_resnet.cli import main
 from jax_resnet.data.cifar.tfds import read_tfds
@@ -21,14 +21,12 @@ from jax_resnet.errors import UserError
 from jax_resnet.files import locked
 from jax_resnet.run.signals import Interrupted, raise_signals
 from jax_resnet.training import train as training
-from jax_resnet.training.config import Config
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """A finished run of two epochs and a bit."""
-    folder = tmp_path_factory.mktemp("runs")
-    config = Config(dataset="digits", depth=8, steps=24, runs_dir=folder, name="whole")
+    config = digits(tmp_path_factory.mktemp("runs"), name="whole")
     train(config)
     return config
 
@@ -185,7 +183,7 @@ def test_a_full_disk_is_named_and_what_was_saved_is_good(small_disk, whole):
 @pytest.mark.slow
 def test_a_full_disk_is_one_message(small_disk):
     (small_disk / "fill").write_bytes(bytes(900_000))
-    done = call(small_disk, "--steps", "20", "--name", "run")
+    done = run_command(small_disk, "--steps", "20", "--name", "run")
     _, announcement, *_, message = done.stderr.splitlines()
     assert (done.returncode, announcement[:5]) == (2, "run: ")
     assert message.startswith(f"error: {small_disk / 'run' / 'checkpoints' / '18'} can't be writ")

@@ -8,7 +8,7 @@ import signal
 import jax
 import numpy as np
 import pytest
-from support import call
+from support import digits, run_command
 
 from jax_resnet import Classifier, ResNet
 from jax_resnet.data.dataset import Dataset, Split
@@ -25,9 +25,8 @@ def dataset():
 
 @pytest.fixture(scope="module")
 def trained(dataset, tmp_path_factory):
-    """The config of a finished run of 60 steps on digits."""
-    folder = tmp_path_factory.mktemp("runs")
-    config = Config(dataset="digits", depth=8, steps=60, runs_dir=folder, name="trained")
+    """The config of a finished run on digits."""
+    config = digits(tmp_path_factory.mktemp("runs"), name="trained")
     train(config, dataset)
     return config
 
@@ -48,14 +47,14 @@ def params(config):
 def test_a_run_starts_from_trained_weights_and_statistics(config, trained, dataset):
     result = train(config, dataset)
     jax.tree.map(np.testing.assert_array_equal, params(config), params(trained))
-    assert result["last"]["accuracy"] > 0.9, "without its statistics it would guess"
+    assert result["last"]["accuracy"] > 0.7, "without its statistics it would guess"
     written = json.loads((config.folder / "config.json").read_text())
     assert written["init"] == str(trained.folder)
     assert len(written["environment"]["init"]) == 64
 
 
 def test_training_from_a_net_trains(config, trained, dataset):
-    config = dataclasses.replace(config, learning_rate=0.01, optimizer="muon")
+    config = dataclasses.replace(config, learning_rate=0.01)
     train(config, dataset)
     ours, theirs = params(config), params(trained)
     for part in ours:
@@ -202,19 +201,23 @@ def test_without_a_checkpoint_resume_asks_for_the_weights(config, dataset, tmp_p
     ("schedule", "reason"),
     [("step", "at 1/2 and 3/4 of all steps"), ("linear", "to 0 at the last"), ("cosine", "to 0")],
 )
-def test_a_run_has_no_more_steps_and_says_how_to_train_on(config, dataset, schedule, reason):
-    config = dataclasses.replace(config, schedule=schedule, resume=True)
-    train(config, dataset)
+def test_a_run_has_no_more_steps_and_says_how_to_train_on(
+    trained, dataset, tmp_path, schedule, reason
+):
+    shutil.copytree(trained.folder, tmp_path / "trained")
+    config = dataclasses.replace(trained, runs_dir=tmp_path, schedule=schedule, resume=True)
+    settings = json.loads((config.folder / "config.json").read_text())
+    (config.folder / "config.json").write_text(json.dumps(settings | {"schedule": schedule}))
     with pytest.raises(UserError) as refusal:
-        train(dataclasses.replace(config, steps=2), dataset)
+        train(dataclasses.replace(config, steps=25), dataset)
     message = str(refusal.value)
-    assert "`steps` was 1, is 2; the `schedule` " + schedule in message
+    assert "`steps` was 24, is 25; the `schedule` " + schedule in message
     assert reason in message
     assert f"begin one of another `name` with `init` {config.folder}" in message
 
 
 def test_the_command_line_takes_init(trained, tmp_path):
     flags = ("--steps", "1", "--name", "next", "--depth", "14", "--init", str(trained.folder))
-    done = call(tmp_path, *flags)
+    done = run_command(tmp_path, *flags)
     assert done.returncode == 2
     assert "--depth is 14, expected 8, as in the net of --init" in done.stderr

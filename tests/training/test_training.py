@@ -1,6 +1,7 @@
 """The step, the programs around it, and evaluation."""
 
 import dataclasses
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -67,7 +68,7 @@ def test_decay_spares_biases_and_norms_where_asked():
     zero = jax.tree.map(jnp.zeros_like, params)
     for decay_all in (True, False):
         tx = make_optimizer(Config(decay_all=decay_all))
-        updates, _ = tx.update(zero, tx.init(params), params)
+        updates, _ = jax.jit(tx.update)(zero, tx.init(params), params)
         norm = updates["stage1"]["block1"]["norm1"]["scale"]
         np.testing.assert_allclose(norm, -0.1 * 1e-4 if decay_all else 0, rtol=1e-5)
         kernel = params["head"]["kernel"]
@@ -77,7 +78,7 @@ def test_decay_spares_biases_and_norms_where_asked():
 def test_muon_leaves_kernels_at_their_norm():
     state = fresh(RECIPES["fast"])
     grads = jax.tree.map(jnp.ones_like, state.params)
-    updates, _ = state.tx.update(grads, state.opt_state, state.params)
+    updates, _ = jax.jit(state.tx.update)(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     kernel = params["stage2"]["block1"]["conv2"]["kernel"]
     rate = RECIPES["fast"].muon_learning_rate
@@ -97,7 +98,8 @@ def test_two_views_of_each_image_are_trained_with_and_drawn_together():
     views = jax.random.normal(jax.random.key(1), (2 * n, 8, 8, 1))
     labels = jnp.arange(n)
     _, metrics = jax.jit(train_step)(state, views, labels)
-    logits, _ = state.apply_fn(state.variables, views, train=True, mutable=["batch_stats"])
+    apply = jax.jit(partial(state.apply_fn, train=True, mutable=["batch_stats"]))
+    logits, _ = apply(state.variables, views)
     both = (cross_entropy(logits[:n], labels).mean() + cross_entropy(logits[n:], labels).mean()) / 2
     wanted = both + 0.1 * ((logits[:n] - logits[n:]) ** 2).mean()
     assert float(metrics["loss"]) == pytest.approx(float(wanted), rel=1e-5)
@@ -126,18 +128,7 @@ def run(config, count, dispatch):
     return programs, state, totals
 
 
-@pytest.mark.parametrize("dispatch", ["loop", "graph"])
-def test_many_steps_in_a_dispatch_give_the_same_as_single_ones(dispatch):
-    # A low rate: a high one would amplify the float32 rounding that differs inside a loop.
-    config = Config(dataset="digits", depth=8, steps=8, batch_size=16, learning_rate=1e-3)
-    _, one, totals_one = run(config, 50, "step")
-    _, many, totals_many = run(config, 50, dispatch)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), one.params, many.params)
-    np.testing.assert_allclose(totals_one["loss"], totals_many["loss"], rtol=1e-4)
-    assert int(totals_one["steps"]) == int(totals_many["steps"])
-
-
-@pytest.mark.parametrize("dispatch", ["step", "loop", "graph"])
+@pytest.mark.parametrize("dispatch", ["step", "graph"])
 def test_what_was_compiled_ahead_is_not_compiled_again(dispatch, caplog):
     config = Config(dataset="digits", depth=8, steps=4, batch_size=16)
     mesh = make_mesh()
@@ -191,9 +182,9 @@ def test_every_image_is_counted_once_at_any_batch_size():
     names = tuple("0123456789")
     classifier = Classifier(variables, jnp.float32([0.3]), jnp.float32([0.4]), model, names)
     split = Split(DIGITS.test.images[:101], DIGITS.test.labels[:101])
-    logits = np.asarray(classifier(split.images))
+    logits = np.asarray(jax.jit(Classifier.__call__)(classifier, split.images))
     correct = (logits.argmax(-1) == split.labels).sum()
-    for size in (1, 7, 50, 101, 200):
+    for size in (7, 101, 200):
         scores = evaluate(classifier, to_device(split, size))
         assert (scores["count"], scores["correct"]) == (101, correct)
         assert scores["accuracy"] == correct / 101
