@@ -73,7 +73,8 @@ def _points(groups: Labelled) -> Callable[[Any], None]:
     nets = [(place, group) for place, (_, group) in enumerate(groups)]
     several = [(place, g) for place, g in nets if g.std is not None]
     name = "mean ± standard deviation" if several else "one seed"
-    points = {(name, "o"): [(place, g.mean) for place, g in nets]}
+    points: dict[tuple[str, str], list[tuple[float, float]]] = {}
+    points[name, "o"] = [(place, g.mean) for place, g in nets]
     points["a seed", "k."] = [(x - BESIDE, value) for x, g in several for value in g.accuracies]
     for source, marker in MARKERS.items():
         found = [(place + BESIDE, g.published(source)) for place, g in nets]
