@@ -26,7 +26,8 @@ from steps import PEAK_SIZE
 from worker import workers
 
 OURS, FLAX, TORCH, COMPILED = "jax_resnet", "Flax, as usual", "PyTorch", "torch.compile"
-LOOP = "jax_resnet, train.py"
+LOOP, SAME = "jax_resnet, train.py", "Flax, same allocator"
+BASELINES = {"flax": FLAX, "same_allocator": SAME, "pytorch": TORCH}  # of the ratios
 ROUND_SECONDS = 0.5  # at least, so that a short step is timed over several
 LOOP_SECONDS = 15.0  # of the loop, so that an epoch's end weighs no more than in a real epoch
 STEP = Case()
@@ -98,6 +99,8 @@ def all_cases() -> Iterator[Case]:
 def implementations(case: Case, quick: bool) -> list[str]:
     """What is compared in a case; the whole training loop only in the main one."""
     found = [OURS, FLAX]
+    if case.mode == "train" and platform() == "cpu":
+        found.append(SAME)
     if case == STEP and not quick:
         found.append(LOOP)
     if find_spec("torch") and case.devices == 1:
@@ -111,7 +114,7 @@ def measure(case: Case, names: Sequence[str], rounds: int, peak: float) -> list[
     timed: dict[str, Timing] = {}
     for together in turns:
         timed |= time_in_turn(case, together, rounds)
-    flax, torch = (timed[name].seconds if name in timed else None for name in (FLAX, TORCH))
+    others = {key: timed[name].seconds for key, name in BASELINES.items() if name in timed}
     return [
         {
             **dataclasses.asdict(case),
@@ -119,8 +122,7 @@ def measure(case: Case, names: Sequence[str], rounds: int, peak: float) -> list[
             "implementation": name,
             "images_per_second": case.batch_size / timing.median,
             "spread": (max(timing.seconds) - min(timing.seconds)) / timing.median,
-            "ratio_to_flax": ratio(flax, timing.seconds),
-            "ratio_to_pytorch": ratio(torch, timing.seconds),
+            **{f"ratio_to_{key}": ratio(others.get(key), timing.seconds) for key in BASELINES},
             "share_of_peak": case.flops * case.batch_size / timing.median / peak,
             "compile_seconds": max(0.0, timing.first - timing.median),
             "peak_memory_mib": timing.memory,
@@ -189,17 +191,15 @@ def _platform() -> str:
 def print_table(rows: Sequence[dict[str, Any]], peaks: dict[str, float]) -> None:
     """The rows as Markdown."""
     print(
-        "| what | implementation | images/s | spread | to Flax | to PyTorch | of peak | "
-        "compile s | MiB |\n|---|---|---:|---:|---:|---:|---:|---:|---:|"
+        "| what | implementation | images/s | spread | to Flax | same allocator | to PyTorch | "
+        "of peak | compile s | MiB |\n|---|---|---:|---:|---:|---:|---:|---:|---:|---:|"
     )
     for row in rows:
-        flax, torch = (
-            "" if row[f"ratio_to_{other}"] is None else f"{row[f'ratio_to_{other}']:.2f}"
-            for other in ("flax", "pytorch")
-        )
+        found = [row[f"ratio_to_{key}"] for key in BASELINES]
+        ratios = " | ".join("" if value is None else f"{value:.2f}" for value in found)
         print(
             f"| {row['what']} | {row['implementation']} | {row['images_per_second']:.0f} | "
-            f"{row['spread']:.0%} | {flax} | {torch} | {row['share_of_peak']:.0%} | "
+            f"{row['spread']:.0%} | {ratios} | {row['share_of_peak']:.0%} | "
             f"{row['compile_seconds']:.0f} | {row['peak_memory_mib']:.0f} |"
         )
     for precision, peak in peaks.items():

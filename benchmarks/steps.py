@@ -173,6 +173,14 @@ def usual_flax(case: Case) -> Run:
     return jax_run(case, init)
 
 
+def flax_same_allocator(case: Case) -> Run:
+    """The usual Flax step with the memory settings of `train.py`: what these alone bring."""
+    from jax_resnet.cpu.allocator import keep_memory
+
+    keep_memory()
+    return usual_flax(case)
+
+
 def pytorch(case: Case, mode: str | None = None) -> Run:
     """The same net and step in PyTorch, channels_last, eager or compiled."""
     from torch_step import make_run
@@ -204,6 +212,7 @@ IMPLEMENTATIONS: dict[str, Callable[[Case], Run]] = {
     "jax_resnet": this_project,
     "jax_resnet, train.py": whole_loop,
     "Flax, as usual": usual_flax,
+    "Flax, same allocator": flax_same_allocator,
     "PyTorch": pytorch,
     "torch.compile": partial(pytorch, mode="default"),
     "matmul": matmul_peak,

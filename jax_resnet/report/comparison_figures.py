@@ -13,6 +13,7 @@ from jax_resnet.training.published import PUBLISHED
 
 QUANTITIES = ("train_loss", "validation_loss", "train_accuracy", "validation_accuracy")
 MARKERS = dict(zip(PUBLISHED, ("C1D", "C2s"), strict=True))
+BESIDE = 0.2  # of the distance between two nets, so that no mark hides another
 
 Labelled = Sequence[tuple[str, Group]]
 
@@ -29,7 +30,7 @@ def draw_comparison(groups: Sequence[Group], folder: Path) -> list[Path]:
     for quantity in QUANTITIES:
         if all(quantity in line for group in groups for run in group.records for line in run):
             paths.append(_figure(folder / f"{quantity}.png", _curves(labelled, quantity)))
-    paths.append(_figure(folder / "test_accuracy.png", _bars(labelled)))
+    paths.append(_figure(folder / "test_accuracy.png", _points(labelled)))
     paths.append(_figure(folder / "gradient_norms.png", _norms(labelled)))
     return paths
 
@@ -66,25 +67,31 @@ def _curves(groups: Labelled, quantity: str) -> Callable[[Any], None]:
     return draw
 
 
-def _bars(groups: Labelled) -> Callable[[Any], None]:
-    """Means with their standard deviations, each seed, and the published accuracies."""
-    points = {("a seed", "k."): [(label, value) for label, g in groups for value in g.accuracies]}
+def _points(groups: Labelled) -> Callable[[Any], None]:
+    """The mean of each net's seeds with their standard deviation; where there are several, each of
+    them to the left; and to the right the published accuracies."""
+    nets = [(place, group) for place, (_, group) in enumerate(groups)]
+    several = [(place, g) for place, g in nets if g.std is not None]
+    name = "mean ± standard deviation" if several else "one seed"
+    points: dict[tuple[str, str], list[tuple[float, float]]] = {}
+    points[name, "o"] = [(place, g.mean) for place, g in nets]
+    points["a seed", "k."] = [(x - BESIDE, value) for x, g in several for value in g.accuracies]
     for source, marker in MARKERS.items():
-        found = [(label, g.published(source)) for label, g in groups]
-        points[source, marker] = [(label, value) for label, value in found if value is not None]
+        found = [(place + BESIDE, g.published(source)) for place, g in nets]
+        points[source, marker] = [(x, value) for x, value in found if value is not None]
 
     def draw(figure: Any) -> None:
         axes = figure.subplots()
-        means, stds = [g.mean for _, g in groups], [g.std or 0 for _, g in groups]
-        axes.bar([label for label, _ in groups], means, yerr=stds, capsize=8, alpha=0.6)
         for (name, marker), pairs in points.items():
             if pairs:
                 axes.plot(*zip(*pairs, strict=True), marker, label=name)
-        accuracies = [accuracy for pairs in points.values() for _, accuracy in pairs]
-        axes.set_ylim(max(0.0, min(accuracies) - 0.02), min(1.0, max(accuracies) + 0.02))
+        for place, g in several:
+            axes.errorbar(place, g.mean, g.std, color="C0", capsize=6)
+        axes.set_xlim(-0.5, len(nets) - 0.5)
+        axes.set_xticks(range(len(nets)), [label.replace(" ", "\n") for label, _ in groups])
         axes.set_ylabel("test accuracy")
         axes.grid(alpha=0.3, axis="y")
-        axes.legend(loc="upper right")
+        figure.legend(loc="outside upper center", ncols=len(points))
 
     return draw
 

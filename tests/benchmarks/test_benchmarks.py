@@ -59,8 +59,9 @@ def test_the_command_prints_a_row_for_each_implementation(monkeypatch, capsys):
     monkeypatch.setattr(benchmark, "measure_peak", lambda case: 1e9)
     benchmark.main(benchmark.Benchmark(quick=True, as_json=True, rounds=1))
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    expected = [benchmark.OURS, benchmark.FLAX]
-    assert [row["implementation"] for row in rows][:2] == expected
+    expected = [benchmark.OURS, benchmark.FLAX, benchmark.SAME]
+    assert [row["implementation"] for row in rows][:3] == expected
+    assert all(row["ratio_to_same_allocator"] > 0 for row in rows)
     assert {row["what"] for row in rows} == {"train, depth 8, batch 2, zeropad, float32"}
 
 
@@ -77,6 +78,7 @@ def test_the_table_and_the_figure_show_all_rows(tmp_path, capsys):
         "images_per_second": 100.0,
         "spread": 0.1,
         "ratio_to_flax": 2.0,
+        "ratio_to_same_allocator": 1.5,
         "ratio_to_pytorch": None,
         "share_of_peak": 0.5,
         "compile_seconds": 3.0,
@@ -84,7 +86,7 @@ def test_the_table_and_the_figure_show_all_rows(tmp_path, capsys):
     }
     rows = [vars(case) | {"what": str(case)} | same for case in benchmark.all_cases()]
     benchmark.print_table(rows, {"float32": 1e9})
-    line = "| mine | 100 | 10% | 2.00 |  | 50% | 3 | 200 |"
+    line = "| mine | 100 | 10% | 2.00 | 1.50 |  | 50% | 3 | 200 |"
     assert capsys.readouterr().out.count(line) == len(rows)
     benchmark.draw_figure(rows, tmp_path / "growth.png")
     assert (tmp_path / "growth.png").stat().st_size > 0

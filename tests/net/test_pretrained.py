@@ -1,4 +1,4 @@
-"""The pretrained nets, against their cards in docs/models.md."""
+"""The pretrained nets, against the table of docs/models.md."""
 
 import re
 
@@ -14,7 +14,7 @@ from jax_resnet.pretrained import load_classifier
 from jax_resnet.report.scores import score
 
 DATA_DIR = SHARED / "tensorflow_datasets"
-CARD = r"\| `([\w-]+)` \| ([\d,]+) of 10,000 \|.*\| ([\d,]+) \|$"
+CARD = r"\| \[`([\w-]+)`\]\(cards/\1\.md\) \| ([\d,]+) of 10,000 \|.*\| ([\d,]+) \|$"
 CARDS = {
     name: (int(correct.replace(",", "")), int(parameters.replace(",", "")))
     for name, correct, parameters in re.findall(

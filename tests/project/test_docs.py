@@ -1,4 +1,4 @@
-"""The examples of README.md and docs/*.md work as printed, and the links lead somewhere.
+"""The examples of README.md, docs and cards work as printed, and the links lead somewhere.
 
 The blocks of a page are executed in order, in one folder. Python blocks share a namespace. Shell
 blocks are read by bash, in which functions record the commands instead of running them; then
@@ -31,6 +31,7 @@ from jax_resnet.cli.flags import parse
 from jax_resnet.cli.train import parse_config
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+CARDS = sorted((ROOT / "docs" / "cards").glob("*.md"))
 ALL = [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
 MAKEFILE = (ROOT / "Makefile").read_text()
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -76,7 +77,7 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-@pytest.mark.parametrize("page", [quick_or_slow(page) for page in PAGES])
+@pytest.mark.parametrize("page", [quick_or_slow(page) for page in PAGES + CARDS])
 def test_examples(page, folder):
     text, namespace = page.read_text(), {}
     for block in BLOCK.finditer(text):

@@ -46,6 +46,6 @@ def test_requirements_admit_colabs_versions():
 
 def test_the_other_distribution_is_never_recommended():
     assert project()["name"] != "jax-resnet"
-    for path in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+    for path in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
         found = re.search(r"pip install (-\S+ )*jax[-_]resnet\b(?!-cifar)", path.read_text())
         assert not found, f"{path.name} tells the reader to install another project"

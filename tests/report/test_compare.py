@@ -1,5 +1,6 @@
 """`scripts/compare.py`: every run is trained once; figures and a table compare them."""
 
+import dataclasses
 import json
 import runpy
 import statistics
@@ -115,6 +116,15 @@ def test_runs_that_differ_in_their_seeds_are_a_group(tmp_path, shortcut):
     ]
     (found,) = collect(folders)
     assert (found.variant, found.accuracies) == (shortcut or "cnn", [0.8, 0.9])
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_one_seed_and_several_are_drawn(tmp_path, seeds):
+    folders = [write_run(tmp_path / str(seed), 0.9, seed=seed) for seed in range(seeds)]
+    (found,) = collect(folders)
+    with_published = dataclasses.replace(found, dataset="cifar10", depth=20)
+    paths = draw_comparison([found, with_published], tmp_path)
+    assert {path.name for path in paths} == {name for name in FIGURES if "validation" not in name}
 
 
 def test_runs_of_different_recipes_are_not_averaged(tmp_path):
