@@ -4,7 +4,21 @@ compiled programs for all tests and the commands that they start; and no network
 import os
 import runpy
 import sys
+from multiprocessing.process import BaseProcess
 from pathlib import Path
+
+
+def refuse_network(event, arguments):
+    """An audit hook: the package and its tests ask nobody but this machine."""
+    asked = {"socket.connect": 1, "socket.getaddrinfo": 0, "socket.gethostbyname": 0}
+    if event in asked:
+        address = arguments[asked[event]]
+        host = address[0] if isinstance(address, tuple) else address
+        if event != "socket.connect" or isinstance(address, tuple):
+            assert host in (None, "127.0.0.1", "::1", "localhost"), f"{event}: {host} was asked"
+
+
+sys.addaudithook(refuse_network)
 
 CACHE = Path(__file__).parents[1] / ".pytest_cache" / "jax"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE))
@@ -17,6 +31,8 @@ import pytest  # noqa: E402
 jax.config.update("jax_num_cpu_devices", 2)
 
 from support import SCRIPTS  # noqa: E402
+
+from jax_resnet.training import programs  # noqa: E402
 
 
 @pytest.fixture
@@ -35,32 +51,28 @@ def call(monkeypatch, capsys):
     return run
 
 
-def refuse_network(event, arguments):
-    """An audit hook: tests speak to nobody but this machine."""
-    if event != "socket.connect":
-        return
-    address = arguments[1]
-    if isinstance(address, tuple) and address[0] not in ("127.0.0.1", "::1", "localhost"):
-        raise RuntimeError(f"a connection to {address} was tried")
-
-
-sys.addaudithook(refuse_network)
-
-
 def pytest_addoption(parser):
     parser.addoption(
-        "--quick", action="store_true", help="skip tests that start a process, for `make quick`"
+        "--quick",
+        action="store_true",
+        help="skip tests that start a process or compile a training program, for `make quick`",
     )
 
 
 def pytest_configure(config):
     is_controller = config.getoption("numprocesses", None) and not hasattr(config, "workerinput")
     if config.getoption("--quick") and not is_controller:
-        sys.addaudithook(skip_where_a_process_starts)
+        sys.addaudithook(skip_where_a_command_starts)
+        BaseProcess.start = skip_because("it starts a process")
+        programs.jit_steps = skip_because("it compiles a training program")
 
 
-def skip_where_a_process_starts(event, arguments):
+def skip_where_a_command_starts(event, arguments):
     """An audit hook; the run that asks git for its commit may do so."""
     is_in_a_test = "PYTEST_CURRENT_TEST" in os.environ
     if is_in_a_test and event == "subprocess.Popen" and Path(str(arguments[0])).name != "git":
-        pytest.skip("it starts a process: not with --quick")
+        skip_because("it starts a process")()
+
+
+def skip_because(reason):
+    return lambda *_arguments: pytest.skip(f"{reason}: not with --quick")

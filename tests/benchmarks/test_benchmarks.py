@@ -43,9 +43,10 @@ def test_every_implementation_runs(name):
     "changed",
     [
         {"shortcut": "conv1x1", "mode": "eval"},
-        pytest.param({"shortcut": None, "precision": "bf16", "devices": 2}, marks=SLOW),
+        {"shortcut": None, "precision": "bf16", "devices": 2},
     ],
 )
+@SLOW
 def test_every_kind_of_case_runs(changed):
     names = [benchmark.OURS, benchmark.FLAX]
     rows = benchmark.measure(Case(**{"depth": 8, "batch_size": 2} | changed), names, 1, 1e9)

@@ -67,6 +67,7 @@ resnet20(shortcut="identity")  # type: ignore[arg-type]
 """
 
 
+@pytest.mark.slow
 def test_calls_are_typed(tmp_path, pytestconfig):
     api = pytest.importorskip("mypy.api", reason="mypy is not installed")
     (tmp_path / "typed.py").write_text(TYPED)

@@ -82,6 +82,9 @@ def assert_close(ours, theirs):
         assert one["gradient_norms"] == pytest.approx(other["gradient_norms"], rel=2e-2)
 
 
+@pytest.mark.parametrize(
+    "dispatch", ["graph", pytest.param("loop", marks=pytest.mark.slow)], indirect=True
+)
 def test_one_device_and_two_give_the_same_up_to_rounding(config, whole, tmp_path):
     assert jax.device_count() > 1
     train(dataclasses.replace(config, runs_dir=tmp_path), devices=jax.devices()[:1])

@@ -128,7 +128,7 @@ def run(config, count, dispatch):
     return programs, state, totals
 
 
-@pytest.mark.parametrize("dispatch", ["step", "graph"])
+@pytest.mark.parametrize("dispatch", ["step", "loop"])
 def test_what_was_compiled_ahead_is_not_compiled_again(dispatch, caplog):
     config = Config(dataset="digits", depth=8, steps=4, batch_size=16)
     mesh = make_mesh()
