@@ -37,7 +37,7 @@ def compare(tmp_path_factory):
     folder = tmp_path_factory.mktemp("compare")
 
     def call(capsys, *more):
-        words = ["--dataset", "digits", "--depths", "8", "--steps", "12", "--batch-size", "64"]
+        words = ["--dataset", "digits", "--depths", "8", "--steps", "24"]
         words += ["--variants", "cnn", "zeropad"]
         words += ["--runs-dir", folder / "runs", "--out", folder / "out", *more]
         code = 0
@@ -169,7 +169,7 @@ def test_a_finished_run_with_other_hyper_parameters_is_refused(compare, capsys):
     compare(capsys, "--seeds", "0")
     _, code, _, stderr = compare(capsys, "--seeds", "0", "--steps", "13")
     assert code == 2
-    assert "--steps was 12, is 13" in stderr
+    assert "--steps was 24, is 13" in stderr
 
 
 def test_flags_replace_values_of_the_recipe():

@@ -197,9 +197,7 @@ def test_bad_values_are_refused_and_leave_no_folder(tmp_path, call, flags, words
 
 
 def test_without_validation_there_is_no_best(tmp_path):
-    config = Config(
-        dataset="digits", depth=8, steps=6, val_fraction=0, runs_dir=tmp_path, name="all"
-    )
+    config = digits(tmp_path, val_fraction=0, name="all")
     result = train(config)
     assert result.keys() == {"last"}
     assert "validation_loss" not in records(tmp_path / "all")[0]

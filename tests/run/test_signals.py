@@ -51,7 +51,7 @@ def test_only_what_was_saved_is_said_to_be(tmp_path, monkeypatch, capsys, where,
         return real(*arguments, **keywords)
 
     monkeypatch.setattr(training, where, interrupted)
-    flags = command(tmp_path, "--steps", "2", "--name", "run")[2:]
+    flags = command(tmp_path, "--steps", "60", "--name", "run")[2:]
     with pytest.raises(SystemExit) as stop:
         cli.command(flags)
     assert stop.value.code == 128 + number

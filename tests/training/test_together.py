@@ -2,6 +2,7 @@
 rounding."""
 
 import dataclasses
+import shutil
 import signal
 import threading
 import time
@@ -117,11 +118,13 @@ def test_a_seed_whose_loss_is_not_finite_keeps_no_other_from_its_end(tmp_path, m
     assert finished == [True, False, True]
 
 
-def test_a_run_that_exists_is_refused_and_the_others_are_trained(tmp_path):
-    config = runs(tmp_path)
-    _, second, _ = config.each_seed()
-    train(dataclasses.replace(second, steps=2), devices=turns.jax.devices()[:1])
+def test_a_run_that_exists_is_refused_and_the_others_are_trained(tmp_path, alone):
+    config = dataclasses.replace(runs(tmp_path), seeds=4)
+    last = list(config.each_seed())[-1]
+    shutil.copytree(alone / next(runs(alone).each_seed()).run_name, last.folder)
+    before = (last.folder / "metrics.jsonl").read_bytes()
     with pytest.raises(UserError, match="holds a run already"):
         train_seeds(config)
-    finished = [records(run.folder)[-1]["step"] for run in config.each_seed()]
-    assert finished == [12, 2, 12]
+    assert (last.folder / "metrics.jsonl").read_bytes() == before
+    for run in runs(tmp_path).each_seed():
+        assert_close(run.folder, alone / run.run_name)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from support import records, train
+from support import digits, records, train
 
 from jax_resnet import Classifier, ResNet
 from jax_resnet.data import Split, load
@@ -16,7 +16,7 @@ from jax_resnet.errors import UserError
 from jax_resnet.training.config import Config
 from jax_resnet.training.evaluation import evaluate, to_device
 from jax_resnet.training.optimizer import make_schedule
-from jax_resnet.training.programs import make_mesh, make_programs
+from jax_resnet.training.programs import make_mesh, make_programs, replicated
 from jax_resnet.training.recipes import RECIPES, make_optimizer
 from jax_resnet.training.step import TrainState, cross_entropy, train_step
 
@@ -109,62 +109,35 @@ def test_two_views_of_each_image_are_trained_with_and_drawn_together():
         train_step(state, views[:7], labels)
 
 
-def run(config, count, dispatch):
-    """Every step of a run; the final state and the totals of the last epoch."""
-    programs = make_programs(config, count, make_mesh(), dispatch)
-    images, labels = DIGITS.train.images[:count], DIGITS.train.labels[:count]
-    state = jax.device_put(fresh(config), jax.sharding.NamedSharding(make_mesh(), jax.P()))
-    data = jax.device_put(
-        (images, labels, np.float32([0.3]), np.float32([0.4])), state.step.sharding
-    )
-    totals, step = programs.zeros(), 0
-    while step < config.steps:
-        if step * config.batch_size % count < config.batch_size:
-            epoch, totals = programs.draw_epoch(config.seed, state.step), programs.zeros()
-        with jax.transfer_guard_host_to_device("disallow_explicit"):
-            state, totals = programs.advance(state, totals, data, epoch)
-        step = programs.steps_until(step)
-        assert step == int(state.step)
-    return programs, state, totals
-
-
 @pytest.mark.parametrize("dispatch", ["step", "loop"])
-def test_what_was_compiled_ahead_is_not_compiled_again(dispatch, caplog):
-    config = Config(dataset="digits", depth=8, steps=4, batch_size=16)
+def test_a_run_compiles_its_step_once_ahead_and_copies_nothing_to_the_device(dispatch, caplog):
+    config, count = Config(dataset="digits", depth=8, steps=8, batch_size=16), 50
     mesh = make_mesh()
-    programs = make_programs(config, 50, mesh, dispatch)
-    data = (
-        DIGITS.train.images[:50],
-        DIGITS.train.labels[:50],
-        np.float32([0.3]),
-        np.float32([0.4]),
-    )
-    state, *data = jax.device_put((fresh(config), *data), jax.sharding.NamedSharding(mesh, jax.P()))
-    arguments = programs.zeros(), tuple(data), programs.draw_epoch(config.seed, state.step)
+    programs = make_programs(config, count, mesh, dispatch)
+    arrays = (DIGITS.train.images[:count], DIGITS.train.labels[:count], *np.float32([[0.3], [0.4]]))
+    state, data = jax.device_put((fresh(config), arrays), replicated(mesh))
+    totals, step = programs.zeros(), 0
     with jax.log_compiles():
-        programs.advance.compile(state, *arguments)
+        epoch = programs.draw_epoch(config.seed, state.step)
+        programs.advance.compile(state, totals, data, epoch)
         done = [line for line in caplog.messages if line.startswith("Finished XLA compilation")]
-        assert len(done) == len(programs.advance.programs), f"compiled {done}"
+        assert sum("jit(draw_epoch)" in line for line in done) == 1, f"compiled {done}"
+        steps = [line for line in done if "step" in line]
+        assert len(steps) == len(programs.advance.programs), f"compiled {done}"
         caplog.clear()
-        totals = arguments[0]
-        for _ in range(2):
-            state, totals = programs.advance(state, totals, *arguments[1:])
+        while step < config.steps:
+            if step == programs.epoch_end(step - 1):
+                epoch, totals = programs.draw_epoch(config.seed, state.step), programs.zeros()
+            with jax.transfer_guard_host_to_device("disallow_explicit"):
+                state, totals = programs.advance(state, totals, data, epoch)
+            step = programs.steps_until(step)
+            assert step == int(state.step)
     again = [line for line in caplog.messages if line.startswith("Finished XLA compilation")]
-    assert not again, f"the first dispatches compile: {again}"
-    assert int(state.step) > 1
-
-
-def test_a_run_compiles_each_program_once_and_copies_nothing_to_the_device(caplog):
-    config = Config(dataset="digits", depth=8, steps=8, batch_size=16)
-    with jax.log_compiles():
-        run(config, 50, "step")
-    lines = [line for line in caplog.messages if line.startswith("Finished XLA compilation")]
-    for program in ("jit(one_step)", "jit(draw_epoch)"):
-        assert sum(program in line for line in lines) == 1, f"compiled {program}: {lines}"
+    assert not again, f"a dispatch compiles: {again}"
 
 
 def test_a_run_of_another_seed_compiles_no_program_again(caplog, tmp_path):
-    config = Config(dataset="digits", depth=8, steps=3, momentum=0.5, runs_dir=tmp_path)
+    config = digits(tmp_path)
     with jax.log_compiles():
         for seed in (0, 1):
             train(dataclasses.replace(config, seed=seed))
