@@ -85,27 +85,21 @@ def fit(
                 stops.append(SIGTERM)
             return bool(stops)
 
+        def tell(training: Training, record: dict[str, Any]) -> None:
+            seed = f"seed {training.config.seed}  "
+            progress.epoch(record, seed if len(trainings) > 1 else label)
+            if on_epoch and is_first():
+                training.run.wait()
+                on_epoch(record)
+
         while step < config.steps:
             first, started = step, time.monotonic()
             ends = run_epoch(trainings, programs, join(states), join(totals), data, should_stop)
             states, totals = (split(tree, len(trainings)) for tree in ends)
             step, seconds = int(states[0].step), time.monotonic() - started
             speed = round((step - first) * config.batch_size / seconds, 1)
-            ended, errors = speed if step == programs.epoch_end(first) else None, []
-            for i, training in enumerate(trainings):
-                try:
-                    totals[i], record = keep(training, states[i], totals[i], programs, ended)
-                except UserError as error:
-                    errors.append(error)
-                    continue
-                if record:
-                    several = len(trainings) > 1
-                    progress.epoch(record, f"seed {training.config.seed}  " if several else label)
-                    if on_epoch and is_first():
-                        training.run.wait()
-                        on_epoch(record)
-            if errors:
-                raise errors[0]
+            ended = speed if step == programs.epoch_end(first) else None
+            totals = keep_all(trainings, states, totals, programs, ended, tell)
             check(stops)
     return states
 
@@ -176,6 +170,30 @@ def summarize(
         "images_per_second": images_per_second,
         **{f"validation_{k}": scores[k] for k in ("loss", "accuracy") if scores},
     }
+
+
+def keep_all(
+    trainings: Sequence[Training],
+    states: Sequence[TrainState],
+    totals: Sequence[Metrics],
+    programs: Programs,
+    speed: float | None,
+    tell: Callable[[Training, dict[str, Any]], None],
+) -> list[Metrics]:
+    """Keeps each run as `keep` does, those after one that fails too, and calls `tell` with each
+    record; then raises the first error. The totals to go on with."""
+    kept, errors = list(totals), []
+    for i, training in enumerate(trainings):
+        try:
+            kept[i], record = keep(training, states[i], totals[i], programs, speed)
+        except UserError as error:
+            errors.append(error)
+            continue
+        if record:
+            tell(training, record)
+    if errors:
+        raise errors[0]
+    return kept
 
 
 def keep(

@@ -7,60 +7,19 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import jax
-import numpy as np
 import pytest
 from PIL import Image
+from striped import files, stripes
 from support import enable_x64, records, train
 
 from jax_resnet import Classifier
-from jax_resnet.data.dataset import Dataset, Split
+from jax_resnet.data.dataset import Split
 from jax_resnet.errors import UserError
 from jax_resnet.report.page import read_run
 from jax_resnet.report.scores import check_fits, score
 from jax_resnet.run import checkpoints, environment
-from jax_resnet.run.signals import Interrupted
-from jax_resnet.training import loop
 from jax_resnet.training import train as training
 from jax_resnet.training.config import Config
-
-SCORES = {"count": 10, "correct": 5, "loss": 1.0}
-
-
-def files(folder):
-    """What a run's files hold."""
-    return {path: path.read_bytes() for path in folder.iterdir() if path.is_file()}
-
-
-def stripes(seed, count):
-    """Images of two classes, and their labels."""
-    images = np.random.default_rng(seed).integers(0, 100, (count, 8, 8, 3), np.uint8)
-    labels = np.arange(count, dtype=np.int32) % 2
-    images[labels == 1, ::2] += 150
-    return Split(images, labels)
-
-
-@pytest.fixture(scope="module")
-def dataset():
-    """64 training images: with batches of 32, two steps an epoch."""
-    return Dataset("any", stripes(0, 64), stripes(1, 10), stripes(2, 10), ("a", "b"), True)
-
-
-@pytest.fixture(scope="module")
-def finished(dataset, tmp_path_factory):
-    """The config of a finished run of two epochs."""
-    config = Config(
-        dataset="cifar10", depth=8, batch_size=32, steps=4, name="run", resume=True,
-        runs_dir=tmp_path_factory.mktemp("runs"),
-    )  # fmt: skip
-    training.train(config, dataset)
-    return config
-
-
-@pytest.fixture
-def config(finished, tmp_path):
-    """The config of a copy of that run."""
-    shutil.copytree(finished.folder, tmp_path / "run")
-    return dataclasses.replace(finished, runs_dir=tmp_path)
 
 
 def renamed(dataset):
@@ -197,82 +156,6 @@ def test_a_checkpoint_that_does_not_fit_changes_nothing(config, dataset, monkeyp
     with pytest.raises(UserError, match="another tree"):
         training.train(config, dataset)
     assert files(config.folder) == before
-
-
-def test_every_damaged_checkpoint_is_kept(config, dataset):
-    for damage in (b"first", b"second", b"third"):
-        (config.folder / "checkpoints" / "4" / "metrics.jsonl").write_bytes(damage)
-        training.train(config, dataset)
-    kept = {
-        path.name: (path / "metrics.jsonl").read_bytes()
-        for path in (config.folder / "damaged").iterdir()
-    }
-    assert kept == {"4": b"first", "4-2": b"second", "4-3": b"third"}
-
-
-@pytest.fixture
-def validated(monkeypatch):
-    """Sets the validation accuracies of the next epochs; a `None` stops the run after it."""
-
-    def set_accuracies(*accuracies, signals=None):
-        left = iter(accuracies)
-
-        def evaluate(*_):
-            accuracy = next(left, 0.5)
-            if accuracy is None:
-                signals.append(15)
-            return SCORES | {"accuracy": accuracy or 0.1}
-
-        monkeypatch.setattr(training, "evaluate", evaluate)
-        monkeypatch.setattr(loop, "evaluate", evaluate)
-
-    return set_accuracies
-
-
-def damage_best(folder):
-    (folder / "checkpoints" / "2" / "metrics.jsonl").write_bytes(b"")
-
-
-def test_a_finished_run_keeps_its_result_when_the_best_checkpoint_is_damaged(
-    finished, tmp_path, dataset, validated
-):
-    config = dataclasses.replace(finished, runs_dir=tmp_path, steps=8)
-    validated(0.9, 0.4, 0.3, 0.2)
-    assert training.train(config, dataset)["best"]["step"] == 2
-    damage_best(config.folder)
-    before = files(config.folder)
-    for _ in range(2):
-        with pytest.raises(UserError, match="is finished, and the checkpoint of step 2, the best"):
-            training.train(config, dataset)
-        assert files(config.folder) == before
-
-
-def test_the_second_best_is_never_called_the_best_alone(
-    finished, tmp_path, dataset, validated, capsys
-):
-    config = dataclasses.replace(finished, runs_dir=tmp_path, steps=8)
-    validated(0.9, 0.4, 0.3, 0.2)
-    training.train(config, dataset)
-    damage_best(config.folder)
-    (config.folder / "result.json").unlink()
-    best = training.train(config, dataset)["best"]
-    assert (best["step"], best["lost_step"]) == (6, 2)
-    assert json.loads((config.folder / "result.json").read_text())["best"] == best
-    lost = "the checkpoint of step 2, the best on validation, is damaged or missing"
-    assert capsys.readouterr().err.count(lost) == 2, "at the start and at the end"
-
-
-def test_a_lost_best_that_is_overtaken_is_no_loss(finished, tmp_path, dataset, validated, capsys):
-    config, signals = dataclasses.replace(finished, runs_dir=tmp_path, steps=8), []
-    validated(0.4, 0.3, None, signals=signals)
-    with pytest.raises(Interrupted):
-        training.train(config, dataset, signals=signals)
-    damage_best(config.folder)
-    validated(0.9)
-    best = training.train(config, dataset)["best"]
-    assert best["step"] == 8
-    assert "lost_step" not in best
-    assert "the run continues without it" in capsys.readouterr().err
 
 
 def test_every_start_is_kept_and_what_differs_is_said(config, dataset, monkeypatch, capsys):

@@ -1,17 +1,14 @@
 """Whole runs on digits, through the command line and through `train`."""
 
 import dataclasses
-import gzip
 import json
 import os
 import shutil
 import signal
 import subprocess
 import time
-from pathlib import Path
 
 import jax
-import numpy as np
 import pytest
 from support import (
     SHARED,
@@ -26,17 +23,11 @@ from support import (
 
 from jax_resnet.cli import train as cli
 from jax_resnet.cli.train import is_saved
-from jax_resnet.data.dataset import Split
 from jax_resnet.errors import UserError
-from jax_resnet.report.finished import read_finished
-from jax_resnet.run import environment
 from jax_resnet.run.distributed import name_runtime_errors
-from jax_resnet.run.profiling import Profile
-from jax_resnet.run.progress import unused_accelerators
 from jax_resnet.run.signals import Interrupted
 from jax_resnet.training import loop
-from jax_resnet.training import train as training
-from jax_resnet.training.config import Config, load_dataset
+from jax_resnet.training.config import Config
 from jax_resnet.training.turns import finished
 
 
@@ -226,42 +217,6 @@ def test_weights_that_are_not_finite_stop_the_run_though_the_loss_was(tmp_path):
     assert not (tmp_path / "inf" / "result.json").exists()
 
 
-def test_a_run_for_tuning_counts_no_test_image_until_it_is_asked_to(short, tmp_path, capsys):
-    dataset = load_dataset(short)
-    labels = np.full(7, 3, np.int32)  # no accuracy of the real test images has this denominator
-    other = dataclasses.replace(dataset, test=Split(dataset.test.images[:7], labels))
-    tuning = dataclasses.replace(short, runs_dir=tmp_path, test=False)
-    result = training.train(tuning, other)
-    validated = records(tmp_path / "whole")[-1]
-    for scores in result.values():
-        assert scores["split"] == "validation"
-        assert scores["count"] == len(dataset.validation)
-    assert result["last"]["accuracy"] == validated["validation_accuracy"]
-    with pytest.raises(UserError, match="holds validation scores, expected those of the test"):
-        read_finished(tmp_path / "whole")
-    again = dataclasses.replace(tuning, test=True, resume=True)
-    assert finished(again) is None
-    assert training.train(again, other)["last"]["count"] == 7
-    assert finished(again)["last"]["split"] == "test"
-
-
-def test_tuning_takes_validation_images(short, tmp_path):
-    config = dataclasses.replace(short, runs_dir=tmp_path / "runs", test=False, val_fraction=0)
-    with pytest.raises(UserError, match="no validation images, expected at least one"):
-        train(config)
-
-
-def test_without_test_images_nothing_is_begun(short, tmp_path):
-    dataset = load_dataset(short)
-    nothing = Split(dataset.test.images[:0], dataset.test.labels[:0])
-    with pytest.raises(UserError, match="no test images, expected at least one, or --no-test"):
-        training.train(
-            dataclasses.replace(short, runs_dir=tmp_path / "runs"),
-            dataclasses.replace(dataset, test=nothing),
-        )
-    assert not (tmp_path / "runs").exists()
-
-
 def test_the_default_shortcut_may_be_named_or_not(short, tmp_path):
     folder = tmp_path / "whole"
     shutil.copytree(short.runs_dir / "whole", folder)
@@ -278,39 +233,6 @@ def test_want_of_memory_is_said():
         name_runtime_errors(),
     ):
         raise jax.errors.JaxRuntimeError(f"{reason}\nand so on")
-
-
-def test_a_package_that_is_not_installed_has_no_version(short, monkeypatch):
-    """As when the scripts run from a source tree, with nothing but its requirements installed."""
-    monkeypatch.setattr(environment, "PACKAGES", ("numpy", "jax-resnet-nowhere"))
-    versions = environment.environment(jax.devices())["versions"]
-    assert versions == {"numpy": np.__version__, "jax-resnet-nowhere": None}
-
-
-@pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
-def test_the_commit_is_that_of_this_source(short, tmp_path, monkeypatch):
-    """Not of a repository in which the package is installed."""
-    author = ["-c", "user.name=a", "-c", "user.email=a@b.c"]
-
-    def git(*words):
-        command = ["git", "-C", tmp_path, *author, *words]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-
-    def commit():
-        return environment.environment(jax.devices())["commit"]
-
-    source = tmp_path / "environment.py"
-    source.write_text("1")
-    monkeypatch.setattr(environment, "__file__", str(source))
-    assert commit() is None
-    git("init")
-    git("commit", "--allow-empty", "-m", "theirs")
-    assert commit() is None
-    git("add", source)
-    git("commit", "-m", "ours")
-    assert commit() == git("rev-parse", "HEAD")
-    source.write_text("2")
-    assert commit() == git("rev-parse", "HEAD") + "-dirty"
 
 
 def test_same_seed_same_bits_other_seed_other_bits(short, tmp_path):
@@ -339,33 +261,6 @@ def test_real_cifar10_trains(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "49500 training, 500 validation, 10000 test images" in done.stderr
     assert json.loads((tmp_path / "cifar" / "result.json").read_text())["last"]["count"] == 10_000
-
-
-def test_a_profile_begins_with_the_first_dispatch_that_is_past_compiling(tmp_path, monkeypatch):
-    said = []
-    monkeypatch.setattr(jax.profiler, "start_trace", lambda *_, **__: said.append("start"))
-    monkeypatch.setattr(jax.profiler, "stop_trace", lambda: said.append("stop"))
-    with Profile(tmp_path, 10, first_step=0) as profile:
-        for step in (1, 200, 352, 552):  # of many steps each, as on accelerators
-            profile.update(step)
-            said.append(step)
-    assert said == [1, "start", 200, "stop", 352, 552]
-
-
-def test_profile_writes_a_trace_that_perfetto_opens(tmp_path):
-    config = digits(tmp_path, profile=2, name="profiled")
-    train(config)
-    (trace,) = (tmp_path / "profiled" / "profile").rglob("perfetto_trace.json.gz")
-    events = json.loads(gzip.decompress(trace.read_bytes()))["traceEvents"]
-    assert any("advance" in str(event) or "one_step" in str(event) for event in events)
-
-
-def test_an_accelerator_that_jax_does_not_use_is_named(tmp_path):
-    for name in ("nvidia0", "nvidiactl", "accel0"):
-        (tmp_path / name).touch()
-    named = [Path(each).name for each in unused_accelerators("cpu", tmp_path)]
-    assert named == ["accel0", "nvidia0"]
-    assert unused_accelerators("gpu", tmp_path) == []
 
 
 @pytest.mark.slow

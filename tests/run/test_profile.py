@@ -1,0 +1,31 @@
+"""The trace that `--profile` records."""
+
+import gzip
+import json
+
+import jax
+from support import (
+    digits,
+    train,
+)
+
+from jax_resnet.run.profiling import Profile
+
+
+def test_a_profile_begins_with_the_first_dispatch_that_is_past_compiling(tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(jax.profiler, "start_trace", lambda *_, **__: said.append("start"))
+    monkeypatch.setattr(jax.profiler, "stop_trace", lambda: said.append("stop"))
+    with Profile(tmp_path, 10, first_step=0) as profile:
+        for step in (1, 200, 352, 552):  # of many steps each, as on accelerators
+            profile.update(step)
+            said.append(step)
+    assert said == [1, "start", 200, "stop", 352, 552]
+
+
+def test_profile_writes_a_trace_that_perfetto_opens(tmp_path):
+    config = digits(tmp_path, profile=2, name="profiled")
+    train(config)
+    (trace,) = (tmp_path / "profiled" / "profile").rglob("perfetto_trace.json.gz")
+    events = json.loads(gzip.decompress(trace.read_bytes()))["traceEvents"]
+    assert any("advance" in str(event) or "one_step" in str(event) for event in events)
