@@ -1,17 +1,12 @@
 """Flags, recipes and config files: what replaces what, and how bad values are refused."""
 
 import dataclasses
-import json
 import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from support import SCRIPTS
 
 from jax_resnet import pretrained
 from jax_resnet.cli import main
@@ -19,21 +14,6 @@ from jax_resnet.cli.train import parse_config
 from jax_resnet.errors import UserError
 from jax_resnet.training.config import Config
 from jax_resnet.training.recipes import RECIPES
-
-FIELDS = [field.name for field in dataclasses.fields(Config)]
-
-
-@pytest.fixture(scope="session")
-def write_config(tmp_path_factory):
-    """Writes a config file and returns its path."""
-    path = tmp_path_factory.mktemp("a folder") / "config ü.json"
-
-    def write(content):
-        text = content if isinstance(content, str) else json.dumps(content)
-        path.write_bytes(text.encode("utf-8", "surrogatepass"))
-        return str(path)
-
-    return write
 
 
 def test_the_file_replaces_the_recipe_and_flags_replace_the_file(write_config):
@@ -258,98 +238,3 @@ def test_an_empty_value_is_refused():
 def test_names_and_paths_in_any_script_and_with_spaces_are_taken():
     config = parse_config(["--name", "mein Lauf 日本", "--runs-dir", "a b/ü"])
     assert (config.run_name, config.runs_dir) == ("mein Lauf 日本", Path("a b/ü"))
-
-
-json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
-    max_leaves=5,
-)
-keys = st.sampled_from([*FIELDS, "environment"])
-# A value of the right kind now and then, or every second file would be refused at its first key.
-likely = st.sampled_from([1, 2, 0.5, 8, 20, None, True, "none", "resnet", "fast", [8, 8], "ü", 1e9])
-fuzz = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
-
-
-def parse_or_refuse(words):
-    """A `Config` or None; any exception but `UserError` and the parser's exit fails the test."""
-    try:
-        config = parse_config(words)
-    except (UserError, SystemExit) as error:
-        refusal = error
-    else:
-        assert type(config) is Config
-        assert 1 <= config.steps * config.batch_size < 2**31
-        json.dumps(config.to_json(), allow_nan=False).encode()
-        config.run_name.encode()
-        return config
-    if isinstance(refusal, SystemExit):
-        assert refusal.code in (None, 0, 2)
-    assert len(str(refusal)) < 1000
-    return None
-
-
-@fuzz
-@given(st.dictionaries(keys, likely | json_values, max_size=3) | st.text(max_size=20))
-def test_any_config_file_gives_a_config_or_a_message(write_config, content):
-    config = parse_or_refuse(["--config", write_config(content)])
-    if config and isinstance(content, dict):
-        kept = content.keys() - {"environment", "data_dir", "runs_dir"}  # paths lose doubled "/"
-        # A null of these stands for a default that depends on other fields.
-        kept -= {k for k in ("shortcut", "flip") if content.get(k) is None}
-        found = {k: config.to_json()[k] for k in kept}
-        # A whole number for a float has as many digits as a float has.
-        expected = {k: float(content[k]) if type(found[k]) is float else content[k] for k in kept}
-        assert found == expected
-
-
-flags = st.sampled_from([f"--{name.replace('_', '-')}" for name in FIELDS])
-words = st.sampled_from(["nan", "inf", "-1", "0", "1", "1e30", "None", "True", str(10**30), "fast"])
-
-
-@fuzz
-@given(st.lists(flags | words | st.text(max_size=8), max_size=4))
-def test_any_words_give_a_config_or_a_message(arguments):
-    parse_or_refuse(arguments)
-
-
-def test_main_prints_one_line_and_exits_with_2(monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["train.py", "--depth", "9"])
-    with pytest.raises(SystemExit) as stop:
-        main("train")
-    assert stop.value.code == 2
-    printed = capsys.readouterr()
-    assert printed.out == ""
-    assert printed.err.startswith("error: --depth is 9")
-    assert printed.err.count("\n") == 1
-
-
-def test_help_names_every_flag_with_its_default(capsys):
-    with pytest.raises(SystemExit, match=r"None|0"):
-        parse_config(["--help"])
-    text = capsys.readouterr().out
-    for name in [*FIELDS, "config"]:
-        assert f"--{name.replace('_', '-')}" in text
-    assert "(default: 64000)" in text
-    assert "pixels" in text
-
-
-def test_bad_usage_leaves_no_folder_behind(tmp_path):
-    script = SCRIPTS / "train.py"
-    words = ["--dataset", "digits", "--batch-size", "100000", "--steps", "9", "--name", "ü b"]
-    command = [sys.executable, script, *words]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 2
-    assert done.stderr.splitlines()[-1].startswith("error: --batch-size 100000")
-    assert "Traceback" not in done.stderr
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_reader_that_stops_early_sees_no_traceback():
-    script = SCRIPTS / "train.py"
-    help_ = subprocess.Popen(
-        [sys.executable, script, "--help"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
-    help_.stdout.close()
-    assert "Traceback" not in help_.stderr.read().decode()
-    assert help_.wait() == 141
