@@ -16,7 +16,7 @@ demo: $(VENV)/installed
 test: $(VENV)/installed
 	XLA_FLAGS=--xla_backend_optimization_level=1 $(BIN)/python -m pytest $(WORKERS) $(SUITE)
 
-# What a change needs: no test that starts a process.
+# What a change needs: no test that starts a process or compiles a training program.
 quick: $(VENV)/installed
 	XLA_FLAGS=--xla_backend_optimization_level=1 $(BIN)/python -m pytest $(WORKERS) --quick $(SUITE)
 

@@ -128,7 +128,7 @@ def test_a_server_that_is_too_slow_is_given_up(server, tmp_path, answer):
     start = time.monotonic()
     with pytest.raises(UserError, match=r"the server sent .* in 0\.5 seconds"):
         download(f"{server.url}/file", tmp_path / "file")
-    assert time.monotonic() - start < 4 * (0.5 + 0.2)
+    assert time.monotonic() - start < 4 * (0.5 + 2), "hours, if the server were waited for"
     assert len(server.asked) == 4
 
 
@@ -143,7 +143,7 @@ def test_a_server_that_says_nothing_is_left_soon(server, tmp_path, monkeypatch):
     start = time.monotonic()
     with pytest.raises(UserError, match="timed out"):
         download(f"{server.url}/file", tmp_path / "file")
-    assert time.monotonic() - start < 1.2 + 0.2
+    assert time.monotonic() - start < 1.2 + 2
     assert len(server.asked) == 2
 
 
