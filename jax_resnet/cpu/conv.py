@@ -82,7 +82,8 @@ def conv_general_dilated(
     ):
         return conv(lhs, rhs)
     if isinstance(padding, str):
-        padding = lax.padtype_to_pads(lhs.shape[1:3], rhs.shape[:2], window_strides, padding)
+        pads = lax.padtype_to_pads(lhs.shape[1:3], rhs.shape[:2], window_strides, padding)
+        padding = [(int(low), int(high)) for low, high in pads]  # NumPy's before JAX 0.8
     (i, j, c, o), (s, t), ((p, _), (q, _)) = rhs.shape, window_strides, padding
     gradient = partial(_block_gradient, static=((i, j), (s, t), (p, q), precision))
 
