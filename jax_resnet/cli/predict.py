@@ -80,7 +80,7 @@ def find_images(paths: Sequence[Path]) -> list[Path]:
     if bad:
         raise UserError("\n  ".join(["expected image files and folders of them:", *bad]))
     if not files:
-        raise UserError("`images` is empty, expected image files or folders of them")
+        raise UserError("no images are given, expected image files or folders of them")
     return files
 
 

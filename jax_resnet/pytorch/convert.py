@@ -1,17 +1,19 @@
 """Files of PyTorch state dicts to `Classifier` files, and back."""
 
 import os
+import shlex
 from pathlib import Path
 from typing import Literal
 
 from safetensors import SafetensorError, safe_open
 
 from jax_resnet.classifier import FORMATS
+from jax_resnet.data.cifar import CIFAR10_CLASSES
 from jax_resnet.errors import UserError
 from jax_resnet.files import new_file, refuse_special
 from jax_resnet.model import Shortcut
 from jax_resnet.pretrained import load_classifier, names
-from jax_resnet.pytorch.files import read_state_dict, write_state_dict
+from jax_resnet.pytorch.files import READ_SUFFIXES, read_state_dict, write_state_dict
 from jax_resnet.pytorch.names import FAMILIES, FamilyName
 from jax_resnet.pytorch.weights import from_torch, to_torch
 
@@ -51,6 +53,11 @@ def convert_from_torch(
         )
     except UserError as error:
         raise UserError(f"{source}: {error}") from error
+    if str(out).endswith(tuple({*READ_SUFFIXES} - {".safetensors"})):
+        raise UserError(
+            f"{out} ends as a file of PyTorch or NumPy, expected .safetensors: weights of PyTorch "
+            "become a Classifier file"
+        )
     with new_file(out) as unfinished:
         classifier.save(unfinished)
 
@@ -95,7 +102,16 @@ def convert_to_torch(
         )
     write_state_dict(to_torch(classifier.variables, classifier.model, name), out)
     net = f"{name} ResNet-{classifier.model.depth}, shortcut {shortcut or 'none'}"
-    mean, std = classifier.mean.tolist(), classifier.std.tolist()
     if classifier.mean.ndim > 1:
         return f"{out}: {net}; normalise its inputs as in {source}, pixel by pixel"
-    return f"{out}: {net}; normalise its inputs by mean {mean}, std {std}"
+    numbers = [
+        f"{each} {' '.join(f'{value:.6g}' for value in getattr(classifier, each).tolist())}"
+        for each in ("mean", "std")
+    ]
+    flags = [f"--{each}" for each in numbers]
+    if classifier.class_names != CIFAR10_CLASSES:
+        flags += ["--class-names", *map(shlex.quote, classifier.class_names)]
+    return (
+        f"{out}: {net}; normalise its inputs by {', '.join(numbers)}; the file holds neither these "
+        f"nor class names, so to convert it back add {' '.join(flags)}"
+    )

@@ -54,6 +54,7 @@ def from_torch(
     channels = _shape(state, f"{family.stem_conv}.weight", 4)[1]
     variables = _transpose(state, family, model, channels)
     class_names = _name_classes(class_names, model.num_classes)
+    defaults = {"mean": mean is None, "std": std is None}
     mean = family.mean if mean is None else mean
     std = family.std if std is None else std
     if mean is None or std is None:
@@ -63,8 +64,8 @@ def from_torch(
         )
     classifier = Classifier(
         variables=variables,
-        mean=_per_channel("mean", mean, channels),
-        std=_per_channel("std", std, channels),
+        mean=_per_channel("mean", mean, channels, defaults["mean"]),
+        std=_per_channel("std", std, channels, defaults["std"]),
         model=model,
         class_names=class_names,
     )
@@ -200,8 +201,13 @@ def _name_classes(given: tuple[str, ...] | None, count: int) -> tuple[str, ...]:
 
 
 def _per_channel(
-    argument: Literal["mean", "std"], values: tuple[float, ...], channels: int
+    argument: Literal["mean", "std"], values: tuple[float, ...], channels: int, is_default: bool
 ) -> jax.Array:
+    if len(values) != channels and is_default:
+        raise UserError(
+            f"`mean` and `std` are needed, expected those of the net's training images: the net "
+            f"takes images of {channels} channels, and its family's values are of {len(values)}"
+        )
     if len(values) != channels:
         raise UserError(
             f"`{argument}` has {len(values)} values {tuple(values)}, expected {channels}: "

@@ -11,7 +11,7 @@ import pytest
 from support import SHARED
 from test_torch_weights import random_variables, state_of
 
-from jax_resnet import Classifier, ResNet, UserError
+from jax_resnet import Classifier, ResNet, UserError, pretrained
 from jax_resnet.pytorch.convert import convert_to_torch
 from jax_resnet.pytorch.files import read_state_dict
 from jax_resnet.pytorch.names import FAMILIES
@@ -116,8 +116,8 @@ def test_a_failed_write_leaves_nothing(refused, call, tmp_path, monkeypatch, suf
     np.savez(source, **state_of())
     assert call("convert.py", source, model)[0] == 0
     nowhere = tmp_path / "absent" / "out"
-    for each in (source, model):
-        code, _, stderr = call("convert.py", each, nowhere.with_suffix(suffix))
+    for each, written in ((source, ".safetensors"), (model, suffix)):
+        code, _, stderr = call("convert.py", each, nowhere.with_suffix(written))
         assert (code, "there is no folder" in stderr) == (2, True)
 
     def full(*_):
@@ -246,3 +246,21 @@ def test_a_pipe_is_refused(tmp_path):
     os.mkfifo(tmp_path / "weights.npz")
     with pytest.raises(UserError, match=r"weights\.npz is no regular file"):
         read_state_dict(tmp_path / "weights.npz")
+
+
+def test_what_is_written_is_read_back_by_the_flags_that_are_printed(call, tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), np.uint8)
+    code, said, _ = call("convert.py", "resnet20-zeropad", tmp_path / "out.npz")
+    assert code == 0
+    flags = said.split("to convert it back add ")[1].split()
+    code, _, said = call("convert.py", tmp_path / "out.npz", tmp_path / "in.safetensors", *flags)
+    assert code == 0, said
+    ours = Classifier.load(tmp_path / "in.safetensors")(images)
+    np.testing.assert_allclose(ours, pretrained("resnet20-zeropad")(images), atol=1e-3)
+
+
+def test_weights_of_pytorch_become_no_file_of_pytorch(call, refused, tmp_path):
+    call("convert.py", "resnet20-zeropad", tmp_path / "out.npz")
+    for name in ("in.pt", "in.npz", "in.pth.tar"):
+        said = refused(tmp_path / "out.npz", tmp_path / name)
+        assert f"{name} ends as a file of PyTorch or NumPy, expected .safetensors" in said
