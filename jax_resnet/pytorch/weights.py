@@ -54,9 +54,9 @@ def from_torch(
     channels = _shape(state, f"{family.stem_conv}.weight", 4)[1]
     variables = _transpose(state, family, model, channels)
     class_names = _name_classes(class_names, model.num_classes)
-    defaults = {"mean": mean is None, "std": std is None}
-    mean = family.mean if mean is None else mean
-    std = family.std if std is None else std
+    if family.mean is not None and len(family.mean) == channels:
+        mean = family.mean if mean is None else mean
+        std = family.std if std is None else std
     if mean is None or std is None:
         raise UserError(
             f"`mean` and `std` are needed, expected those of the net's training: nets with "
@@ -64,8 +64,8 @@ def from_torch(
         )
     classifier = Classifier(
         variables=variables,
-        mean=_per_channel("mean", mean, channels, defaults["mean"]),
-        std=_per_channel("std", std, channels, defaults["std"]),
+        mean=_per_channel("mean", mean, channels),
+        std=_per_channel("std", std, channels),
         model=model,
         class_names=class_names,
     )
@@ -201,13 +201,8 @@ def _name_classes(given: tuple[str, ...] | None, count: int) -> tuple[str, ...]:
 
 
 def _per_channel(
-    argument: Literal["mean", "std"], values: tuple[float, ...], channels: int, is_default: bool
+    argument: Literal["mean", "std"], values: tuple[float, ...], channels: int
 ) -> jax.Array:
-    if len(values) != channels and is_default:
-        raise UserError(
-            f"`mean` and `std` are needed, expected those of the net's training images: the net "
-            f"takes images of {channels} channels, and its family's values are of {len(values)}"
-        )
     if len(values) != channels:
         raise UserError(
             f"`{argument}` has {len(values)} values {tuple(values)}, expected {channels}: "

@@ -147,7 +147,7 @@ def test_logits_in_eval_mode_after_the_last_step(trajectory):
     logits = np.asarray(classifier.replace(variables=corrected)(recorded["images"][0]))
     gaps = np.abs(logits - recorded["eval_logits_after"])
     assert np.median(gaps) < 1e-2, f"half the gaps exceed {np.median(gaps)}"
-    assert gaps.max() < 0.1, f"logits differ by up to {gaps.max()}"
+    assert gaps.max() < 6e-2, f"logits differ by up to {gaps.max()}"
 
 
 def test_eval_mode_computes_what_pytorch_computes(trajectory):
