@@ -91,6 +91,7 @@ def whole_loop(case: Case) -> Run:
     keep_memory()
     from jax_resnet.data import Split
     from jax_resnet.run.folder import Run as Folder
+    from jax_resnet.training.curves import Curves
     from jax_resnet.training.loop import Training, fit
     from jax_resnet.training.programs import device_data, make_init, make_mesh, make_programs
 
@@ -107,7 +108,15 @@ def whole_loop(case: Case) -> Run:
     folder = held.enter_context(opened)
     atexit.register(held.close)
     unused: Any = None
-    training = Training(config, folder, data, lambda step: 0.1, classify=unused, validation=None)
+    training = Training(
+        config=config,
+        run=folder,
+        curves=Curves(config, folder),
+        data=data,
+        schedule=lambda step: 0.1,
+        classify=unused,
+        validation=None,
+    )
     sys.stderr = io.StringIO()  # draws the progress bar, unseen
     sys.stderr.isatty = lambda: True  # type: ignore[method-assign]
 

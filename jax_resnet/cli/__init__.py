@@ -20,7 +20,6 @@ COMMANDS = {
     "report": "Write one HTML page about a run, or several side by side.",
     "compare": "Train several nets, depths and seeds, and draw them together.",
 }
-EXTRAS = {"train": "train", "evaluate": "train", "report": "report", "compare": "train"}
 REPOSITORY = "https://github.com/jax-resnet-cifar/jax_resnet"
 
 
@@ -53,7 +52,7 @@ def main(command: str | None = None) -> None:
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("jax_resnet"):
             raise
-        extra = EXTRAS.get(command, "report")
+        extra = "report" if command == "report" else "train"
         _fail(
             f"{command} needs the package {error.name}, which the extra {extra} installs: "
             f'pip install "jax-resnet-cifar[{extra}] @ git+{REPOSITORY}"'

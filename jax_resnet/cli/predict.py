@@ -14,7 +14,8 @@ from jax_resnet.errors import UserError, printable, say
 if TYPE_CHECKING:
     import numpy as np
 
-TOP = 3
+TOP = 3  # classes of an image that are printed
+NAMED = 5  # files that are named where many are skipped
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,8 @@ class Predict:
 
     model: Model
     images: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="IMAGE...")]
-    """Image files of any size, and folders of them, without their subfolders."""
+    """Image files of any size, and folders of them, without their subfolders; what else is in a
+    folder is skipped."""
     image_size: tuple[int, int] | None = None
     """Height and width, in pixels, that the images are resized to instead."""
     as_json: Json = False
@@ -56,32 +58,42 @@ def command(arguments: Sequence[str]) -> None:
 
 
 def find_images(paths: Sequence[Path]) -> list[Path]:
-    """The files given, and those in the folders given, in order.
+    """The files given, and the images in the folders given, in order; what else is in a folder is
+    said on stderr.
 
     Raises:
-        UserError: listing all folders that can't be read or have no files in them.
+        UserError: listing all folders that can't be read or have no images in them.
     """
-    from jax_resnet.data.images import list_files
-
     files: list[Path] = []
+    skipped: list[Path] = []
     bad = []
     for path in paths:
         try:
-            is_folder = path.is_dir()
-            found = (
-                [each for each in list_files(path) if not each.is_dir()] if is_folder else [path]
-            )
+            found, others = images_in(path) if path.is_dir() else ([path], [])
         except OSError as error:
             bad.append(f"{path}: can't be read: {error.strerror}")
             continue
         if not found:
-            bad.append(f"{path}: a folder without files")
+            bad.append(f"{path}: a folder without images")
         files += found
+        skipped += others
     if bad:
         raise UserError("\n  ".join(["expected image files and folders of them:", *bad]))
     if not files:
         raise UserError("no images are given, expected image files or folders of them")
+    if skipped:
+        shown, more = ", ".join(map(str, skipped[:NAMED])), len(skipped) - NAMED
+        say(f"skipped, as not images: {shown}{f' and {more} more' if more > 0 else ''}")
     return files
+
+
+def images_in(folder: Path) -> tuple[list[Path], list[Path]]:
+    """The images in a folder, and its other files."""
+    from jax_resnet.data.images import is_foreign, list_files
+
+    files = [path for path in list_files(folder) if not path.is_dir()]
+    foreign = {path for path in files if is_foreign(path)}
+    return [path for path in files if path not in foreign], sorted(foreign)
 
 
 def ranked(names: Sequence[str], row: "np.ndarray") -> list[tuple[str, float]]:

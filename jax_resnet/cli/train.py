@@ -39,8 +39,8 @@ def parse_config(arguments: Sequence[str]) -> Config:
         SystemExit: as `parse` does.
     """
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    for name in ("--recipe", "--model", "--dataset", "--optimizer", "--config"):
-        first.add_argument(name, nargs="?")
+    for name in ("recipe", "model", "shortcut", "dataset", "optimizer", "freeze", "config"):
+        first.add_argument(f"--{name}", nargs="?")
     words = {k: v for k, v in vars(first.parse_known_args(arguments)[0]).items() if v is not None}
     file = words.pop("config", None)
     values = read_config(file) if file else {}
@@ -49,6 +49,8 @@ def parse_config(arguments: Sequence[str]) -> Config:
     default = Train(**recipe_values(known, values | words) | values)
     refuse_foreign_flags(arguments, default.dataset, default.batch_size, default.val_fraction)
     flags = vars(parse(Train, arguments, default))
+    if words.get("shortcut") == "None" and flags["model"] == "resnet":
+        raise UserError("`shortcut` is None: the net without shortcuts is `model` cnn")
     try:
         return Config(**{field.name: flags[field.name] for field in dataclasses.fields(Config)})
     except UserError as error:
@@ -62,7 +64,9 @@ def recipe_values(name: RecipeName, chosen: Mapping[str, Any]) -> dict[str, Any]
         values["shortcut"] = None
     if chosen.get("dataset") == "digits":
         values["flip"] = None
-    if chosen.get("optimizer") == "sgd":
+    if chosen.get("freeze", "none") != "none":
+        values["optimizer"] = "sgd"
+    if chosen.get("optimizer", values["optimizer"]) == "sgd":
         values |= {field: getattr(Config, field) for field in MUON_FIELDS}
     return values
 

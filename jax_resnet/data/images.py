@@ -60,6 +60,23 @@ def list_files(folder: Path) -> list[Path]:
     )
 
 
+def is_foreign(path: Path) -> bool:
+    """Whether neither the name nor the content of a file is an image's."""
+    from PIL import Image, UnidentifiedImageError
+
+    Image.init()
+    suffixes = {end for end, name in Image.registered_extensions().items() if name in _FORMATS}
+    if path.suffix.lower() in suffixes:
+        return False
+    try:
+        with Image.open(path, formats=_FORMATS):
+            return False
+    except UnidentifiedImageError:
+        return True
+    except Exception:  # whatever it is, it is said when the file is decoded
+        return False
+
+
 def decode_image(
     path: str | os.PathLike[str], height: int, width: int, channels: int
 ) -> np.ndarray:

@@ -56,6 +56,11 @@ def join(
     try:
         jax.distributed.initialize(initialization_timeout=2 * JOIN_SECONDS, **given)
     except (RuntimeError, ValueError) as error:
+        if coordinator == "auto" and isinstance(error, ValueError):
+            raise UserError(
+                "`coordinator` is auto, but this is no Cloud TPU, which says where the other "
+                "processes are: expected HOST:PORT, `num_processes` and `process_id`"
+            ) from error
         where = f"`coordinator` {coordinator}" if coordinator else "the cluster"
         raise UserError(f"{where}: the other processes can't be found: {error}") from error
     finally:

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,7 +11,6 @@ from typing import Any
 from jax_resnet.classifier import CLASSIFIER_FILE, Classifier
 from jax_resnet.errors import UserError, say
 from jax_resnet.files import locked, replace_file, write_json, writing
-from jax_resnet.plots import draw_curves
 from jax_resnet.run.checkpoints import Checkpoints
 from jax_resnet.run.distributed import first_decides, is_first
 from jax_resnet.run.environment import differences
@@ -94,8 +93,8 @@ class Run:
     def _is_begun(self, resume: bool, refuse_changes: Callable[[Path], None]) -> bool:
         """Whether a run is there to resume; a `UserError` if neither it nor a new one can be."""
         if self.config_file.exists():
-            self._refuse(resume)
             refuse_changes(self.config_file)
+            self._refuse(resume)
             return True
         self._refuse_remains()
         return False
@@ -202,12 +201,6 @@ class OpenRun(Run):
     def restore(self, step: int, tree: Any) -> Any:
         """The tree of a checkpoint; `tree` says its structure, shapes, dtypes and shardings."""
         return self._saved.restore(step, tree)
-
-    def draw_curves(self, title: str, smoothing: float, references: Mapping[str, float]) -> None:
-        """Draws `curves.png`; as `plots.draw_curves`."""
-        if is_first():
-            with writing(self.curves_file):
-                draw_curves(self.records(), self.curves_file, title, smoothing, references)
 
     def finish(self, classifier: Classifier, result: dict[str, Any]) -> None:
         """Writes the `Classifier`, then `result.json`."""

@@ -61,9 +61,11 @@ def refuse_changes(config: Config, file: Path) -> None:
         if old[name] != value
     ]
     if changed:
-        way = "" if old["steps"] == config.steps else _why_no_other_steps(before, file.parent)
+        way = "; choose another `name`"
+        if old["steps"] != config.steps:
+            way = _why_no_other_steps(before, file.parent)
         raise UserError(
-            f"{file.parent} can't be resumed with other hyper-parameters: {'; '.join(changed)}{way}"
+            f"{file.parent} holds a run with other hyper-parameters: {'; '.join(changed)}{way}"
         )
 
 

@@ -17,6 +17,7 @@ from jax_resnet.run.profiling import Profile
 from jax_resnet.run.progress import Progress, say_once
 from jax_resnet.run.signals import SIGTERM, check
 from jax_resnet.training.config import Config
+from jax_resnet.training.curves import Curves
 from jax_resnet.training.dispatch import reached
 from jax_resnet.training.evaluation import Padded, evaluate
 from jax_resnet.training.programs import Programs
@@ -31,6 +32,7 @@ class Training:
     Attributes:
         config: hyper-parameters.
         run: where it is kept.
+        curves: its picture.
         data: from `device_data`.
         schedule: the learning rate of a step.
         classify: the `Classifier` of a state.
@@ -39,6 +41,7 @@ class Training:
 
     config: Config
     run: OpenRun
+    curves: Curves
     data: tuple[jax.Array, ...]
     schedule: Callable[[int], Any]
     classify: Callable[[TrainState], Classifier]
@@ -200,7 +203,8 @@ def keep(
     training: Training, state: TrainState, totals: Metrics, programs: Programs, speed: float | None
 ) -> tuple[Metrics, dict[str, Any] | None]:
     """Checks the state and writes its checkpoint; at an epoch's end, which alone has a speed, the
-    line of metrics before it. The totals to go on with, and the line's record."""
+    line of metrics before it, and the curves after it. The totals to go on with, and the line's
+    record."""
     check_finite(training, state, totals)
     record = None
     if speed is not None:
@@ -208,6 +212,8 @@ def keep(
         training.run.append(record)
         totals = programs.zeros()
     training.run.save(int(state.step), {"state": state, "totals": totals})
+    if record:
+        training.curves.draw_if_due()
     return totals, record
 
 

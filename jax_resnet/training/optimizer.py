@@ -22,7 +22,7 @@ Optimizer = Annotated[
 ]
 
 
-def make_schedule(kind: Schedule, peak: float, steps: int, warmup_steps: int = 0) -> optax.Schedule:
+def make_schedule(kind: Schedule, peak: float, steps: int, warmup_steps: int) -> optax.Schedule:
     """The learning rate of each step.
 
     Args:

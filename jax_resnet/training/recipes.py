@@ -48,17 +48,20 @@ RECIPES: dict[RecipeName, Config] = {
 }
 
 
+def schedule_of(config: Config, peak: float) -> optax.Schedule:
+    """The schedule, with one of the config's learning rates as its highest."""
+    return make_schedule(config.schedule, peak, config.steps, config.warmup)
+
+
 def make_optimizer(config: Config) -> optax.GradientTransformation:
     """The optimizer with its schedule."""
-    schedule, muon_schedule = (
-        make_schedule(config.schedule, peak, config.steps, config.warmup)
-        for peak in (config.learning_rate, config.muon_learning_rate)
-    )
+    schedule = schedule_of(config, config.learning_rate)
     rest = sgd(schedule, config.momentum, config.nesterov, config.weight_decay, config.decay_all)
     match config.optimizer:
         case "sgd":
             return rest
         case "muon":
+            muon_schedule = schedule_of(config, config.muon_learning_rate)
             return muon(muon_schedule, config.muon_momentum, rest)
         case _:
             assert_never(config.optimizer)

@@ -18,10 +18,10 @@ from jax_resnet.run.progress import announce
 from jax_resnet.run.signals import check, stop_signals
 from jax_resnet.training.config import Config
 from jax_resnet.training.config_file import refuse_changes
+from jax_resnet.training.curves import Curves
 from jax_resnet.training.evaluation import evaluate, to_device
 from jax_resnet.training.initial import identity, read_init, start_from
 from jax_resnet.training.loop import Training, fit
-from jax_resnet.training.optimizer import make_schedule
 from jax_resnet.training.programs import (
     Programs,
     device_data,
@@ -30,7 +30,7 @@ from jax_resnet.training.programs import (
     make_programs,
     replicated,
 )
-from jax_resnet.training.published import published
+from jax_resnet.training.recipes import schedule_of
 from jax_resnet.training.step import TrainState
 
 
@@ -127,8 +127,9 @@ def hold(
     training = Training(
         config=config,
         run=run,
+        curves=Curves(config, run),
         data=data,
-        schedule=make_schedule(config.schedule, config.learning_rate, config.steps, config.warmup),
+        schedule=schedule_of(config, config.learning_rate),
         classify=classify,
         validation=to_device(dataset.validation, sharding=replicated(mesh))
         if len(dataset.validation)
@@ -175,7 +176,7 @@ def finish(
     def scores(classifier: Classifier, step: int) -> dict[str, Any]:
         return {"step": step, "split": config.scored_split} | evaluate(classifier, images)
 
-    run.draw_curves(config.run_name, config.label_smoothing, published(config))
+    training.curves.draw()
     classifier = training.classify(state)
     last = scores(classifier, config.steps)
     check(stops)

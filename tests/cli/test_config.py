@@ -138,6 +138,8 @@ def test_a_file_that_is_not_there_or_a_folder_is_refused(tmp_path):
         ("--name a/b", "`name` is 'a/b', expected the name of one folder"),
         (f"--name {'a' * 201}", r"`name` is 'a*\.\.\., expected the name .* at most 200 bytes"),
         ("--name=", "--name is empty"),
+        ("--shortcut None", "the net without shortcuts is `model` cnn"),
+        ("--shortcut=None --model resnet", "the net without shortcuts is `model` cnn"),
         ("--model cnn --shortcut conv1x1", "`shortcut` is 'conv1x1', expected None with the"),
     ],
 )
@@ -215,6 +217,8 @@ def test_a_value_without_effect_is_refused_and_a_recipes_own_gives_way():
     config = parse_config(["--recipe", "fast", "--optimizer", "sgd", "--dataset", "digits"])
     assert (config.optimizer, config.muon_momentum, config.flip) == ("sgd", 0.6, "none")
     assert parse_config(["--recipe", "fast"]).flip == "alternating"
+    frozen = ["--recipe", "fast", "--init", "resnet20-zeropad", "--freeze", "stages"]
+    assert (parse_config(frozen).optimizer, parse_config(frozen).muon_momentum) == ("sgd", 0.6)
 
 
 def test_the_shortcut_is_resolved():

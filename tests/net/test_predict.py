@@ -188,6 +188,23 @@ def test_all_bad_images_are_listed_at_once_and_nothing_is_written(refused, folde
     assert not grid.exists()
 
 
+def test_what_is_no_image_by_name_or_content_is_skipped_in_a_folder_and_named(
+    call, refused, folder, images
+):
+    pictures = folder / "my pictures"
+    (pictures / "notes.txt").write_text("no picture")
+    Image.fromarray(images[0]).save(pictures / "no suffix", format="PNG")
+    code, stdout, stderr = call("predict.py", folder / "model.safetensors", pictures)
+    assert code == 0, stderr
+    assert len(stdout.splitlines()) == len(images) + 1
+    assert "no suffix" in stdout
+    assert stderr == f"skipped, as not images: {pictures / 'notes.txt'}\n"
+
+    assert "not an image" in refused(folder / "model.safetensors", pictures / "notes.txt")
+    (pictures / "subfolder" / "notes.txt").write_text("no picture")
+    assert "without images" in refused(folder / "model.safetensors", pictures / "subfolder")
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -195,7 +212,7 @@ def test_all_bad_images_are_listed_at_once_and_nothing_is_written(refused, folde
         (["{0}/model.safetensors"], "expected image files"),
         (["{0}/none", "{0}/my pictures"], "none"),
         (["{0}/my pictures/0.png", "{0}/my pictures"], "Classifier file"),
-        (["{0}/model.safetensors", "{0}/my pictures/subfolder"], "a folder without files"),
+        (["{0}/model.safetensors", "{0}/my pictures/subfolder"], "a folder without images"),
         (["{0}/model.safetensors", ""], "is empty"),
         (["{0}/model.safetensors", "{0}/my pictures", "--image-size", "0", "9"], "--image-size"),
         (["{0}/model.safetensors", "{0}/my pictures", "--image-size", "x", "9"], "--image-size"),

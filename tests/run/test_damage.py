@@ -165,7 +165,7 @@ def test_a_damaged_file_that_is_read_is_named(copy, config, capsys, name, damage
     else:
         assert len(message.splitlines()) == 1
         named = str(folder / name) in message
-        assert named or "can't be resumed with other hyper-parameters" in message
+        assert named or "holds a run with other hyper-parameters" in message
 
 
 @pytest.mark.parametrize("damage", [truncate, flip, empty, delete])

@@ -22,11 +22,9 @@ from support import (
 )
 
 from jax_resnet.cli import train as cli
-from jax_resnet.cli.train import is_saved
 from jax_resnet.errors import UserError
 from jax_resnet.run.distributed import name_runtime_errors
 from jax_resnet.run.signals import Interrupted
-from jax_resnet.training import loop
 from jax_resnet.training.config import Config
 from jax_resnet.training.turns import finished
 
@@ -63,36 +61,6 @@ def test_a_run_leaves_its_files_and_says_how_it_ended(whole):
     assert places == sorted(places), f"stderr has {said} in another order: {done.stderr}"
 
 
-def test_the_first_epochs_speed_leaves_out_the_compilation(tmp_path, monkeypatch):
-    compile_, clock = loop.compile_ahead, {"late": 0.0}
-
-    def compile_for_an_hour(*arguments):
-        compile_(*arguments)
-        clock["late"] = 3600.0
-
-    real = time.monotonic
-    monkeypatch.setattr(loop, "compile_ahead", compile_for_an_hour)
-    monkeypatch.setattr(loop.time, "monotonic", lambda: real() + clock["late"])
-    train(digits(tmp_path, name="a"))
-    first, *_ = (tmp_path / "a" / "metrics.jsonl").read_text().splitlines()
-    speed = json.loads(first)["images_per_second"]
-    assert speed > 9 * 128 / 3600, f"{speed} images/s include the compilation"
-
-
-def test_each_epochs_record_is_handed_over_when_it_is_written(tmp_path):
-    config = digits(tmp_path, name="a")
-    seen = []
-
-    def look(record):
-        lines = (tmp_path / "a" / "metrics.jsonl").read_text().splitlines()
-        assert json.loads(lines[-1]) == record, "the record is not yet in metrics.jsonl"
-        assert is_saved(tmp_path / "a"), "the record comes before its checkpoint"
-        seen.append(record["step"])
-
-    train(config, on_epoch=look)
-    assert seen == [9, 18, 24]
-
-
 @pytest.mark.parametrize("seeds", [1, 2])
 def test_a_run_that_exists_is_refused_before_its_data_is_loaded(short, seeds, monkeypatch, capsys):
     config = dataclasses.replace(short, seeds=seeds)
@@ -100,6 +68,7 @@ def test_a_run_that_exists_is_refused_before_its_data_is_loaded(short, seeds, mo
     (config.folder / "result.json").touch()
     monkeypatch.setattr(cli, "load_dataset", lambda _: pytest.fail("the data is loaded"))
     flags = command(short.runs_dir, "--steps", "24", "--name", "whole", "--seeds", str(seeds))[2:]
+    flags += ["--batch-size", str(short.batch_size)]
     with pytest.raises(UserError, match="already: add `resume` to continue"):
         cli.command(flags)
     assert "loading" not in capsys.readouterr().err
@@ -114,11 +83,13 @@ def test_a_run_that_exists_is_not_overwritten(whole, call):
     assert {path: path.read_bytes() for path in before} == before
 
 
-def test_resume_refuses_changed_hyper_parameters(whole, call):
-    flags = ("--steps", "60", "--name", "whole", "--resume", "--learning-rate", "0.2")
-    code, _, said = call(*command(whole[0], *flags)[1:])
+@pytest.mark.parametrize("more", [["--resume"], []])
+def test_changed_hyper_parameters_are_refused_with_or_without_resume(whole, call, more):
+    flags = ("--steps", "60", "--name", "whole", "--learning-rate", "0.2")
+    code, _, said = call(*command(whole[0], *flags, *more)[1:])
     assert code == 2
-    assert "--learning-rate was 0.1, is 0.2" in said
+    assert "--learning-rate was 0.1, is 0.2; choose another --name" in said
+    assert "--resume" not in said, "what can't be resumed offers --resume"
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
-"""Every value of every choice trains: a new one that a branch lacks fails here by its name."""
+"""Every hyper-parameter of training changes the program: a new one that nothing reads, or a new
+value that a branch lacks, fails here by its name."""
 
 import dataclasses
+from functools import cache
 from typing import Annotated, Literal, get_args, get_origin, get_type_hints
 
 import jax
@@ -8,10 +10,33 @@ import pytest
 
 from jax_resnet.data import load
 from jax_resnet.training.config import Config
-from jax_resnet.training.programs import device_data, make_init, make_mesh, make_programs
+from jax_resnet.training.programs import device_data, make_init, make_mesh, make_programs, make_step
 from jax_resnet.training.recipes import RECIPES
 
 DIGITS = load("digits")
+BASE = Config(depth=8, steps=8, batch_size=16, flip="none")
+MUON = dataclasses.replace(BASE, optimizer="muon")
+TUNED = dataclasses.replace(BASE, init="resnet20-zeropad")
+# For each field that is no choice, a configuration in which it has an effect, and another value.
+OTHERS = {
+    "depth": (BASE, 14),
+    "batch_size": (BASE, 32),
+    "steps": (BASE, 16),
+    "learning_rate": (BASE, 0.3),
+    "muon_learning_rate": (MUON, 0.3),
+    "warmup_steps": (BASE, 3),
+    "momentum": (BASE, 0.8),
+    "muon_momentum": (MUON, 0.8),
+    "nesterov": (BASE, True),
+    "weight_decay": (BASE, 0.3),
+    "decay_all": (BASE, False),
+    "label_smoothing": (BASE, 0.3),
+    "pad": (dataclasses.replace(BASE, pad=16), 8),
+    "precision": (BASE, "float32"),  # on a CPU the others are one
+}
+# These choose the data and the weights that a program is given, or stand for other fields' values.
+GIVEN = {"dataset", "image_size", "channels", "split_proportions", "val_fraction", "seed", "init"}
+NAMES = {"recipe", "model"}
 
 
 def values_of(hint):
@@ -23,30 +48,51 @@ def values_of(hint):
 
 
 HINTS = get_type_hints(Config, include_extras=True)
-CHOICES = [(field, value) for field, hint in HINTS.items() for value in values_of(hint)]
+FIELDS = BASE.hyper_parameters().keys() - GIVEN - NAMES - OTHERS.keys()
+CHOICES = [(field, value) for field in sorted(FIELDS) for value in values_of(HINTS[field])]
 
 
-def test_the_choices_are_found():
-    assert {"shortcut", "optimizer", "schedule", "pad_mode", "flip", "normalization"} <= {
-        field for field, _ in CHOICES
-    }
-    assert ("recipe", "fast") in CHOICES
+@cache
+def program(config):
+    """A training step as text; its state keeps its structure."""
+    mesh = make_mesh()
+    data = device_data(DIGITS.train, config.normalization, mesh)
+    state = jax.eval_shape(lambda: make_init(config, 10, (8, 8, 1), mesh)(config.seed))
+    programs = make_programs(config, len(DIGITS.train), mesh)
+    epoch = jax.eval_shape(programs.draw_epoch, config.seed, 0)
+    step = make_step(config, mesh)
+    traced, ends = jax.make_jaxpr(step, return_shape=True)(state, programs.zeros(), data, epoch)
+    assert jax.tree.structure(ends[0]) == jax.tree.structure(state)
+    return str(traced)
+
+
+def test_every_field_has_an_example_or_choices():
+    assert {field for field, _ in CHOICES} == FIELDS, "a field has neither values nor an example"
+    assert {"shortcut", "optimizer", "schedule", "pad_mode", "flip", "normalization"} <= FIELDS
 
 
 @pytest.mark.parametrize(("field", "value"), CHOICES)
-def test_a_step_of_every_choice_can_be_traced(field, value):
-    base = RECIPES[value] if field == "recipe" else Config()
-    config = dataclasses.replace(base, depth=8, steps=8, batch_size=16)
-    if value == "cnn":
-        config = dataclasses.replace(config, shortcut=None, model="cnn")
-    else:
-        init = "resnet20-zeropad" if field == "freeze" else None
-        config = dataclasses.replace(config, **{field: value}, init=init)
-    mesh = make_mesh()
-    programs = make_programs(config, len(DIGITS.train), mesh)
-    data = device_data(DIGITS.train, config.normalization, mesh)
-    state = jax.eval_shape(lambda: make_init(config, 10, (8, 8, 1), mesh)(config.seed))
-    epoch = jax.eval_shape(programs.draw_epoch, config.seed, 0)
-    after, totals = jax.eval_shape(programs.advance, state, programs.zeros(), data, epoch)
-    assert jax.tree.structure(after) == jax.tree.structure(state)
-    assert totals["loss"].shape == ()
+def test_every_choice_is_a_program_of_its_own(field, value):
+    base = TUNED if field == "freeze" else BASE
+    values = [each for each in values_of(HINTS[field]) if each != value]
+    if field == "shortcut":
+        values.append(None)
+
+    def of(value):
+        model = "cnn" if (field, value) == ("shortcut", None) else "resnet"
+        return program(dataclasses.replace(base, **{field: value, "model": model}))
+
+    for other in values:
+        assert of(value) != of(other), f"`{field}` {value} and {other} train by one program"
+
+
+@pytest.mark.parametrize("field", OTHERS)
+def test_every_value_is_a_program_of_its_own(field):
+    base, value = OTHERS[field]
+    changed = dataclasses.replace(base, **{field: value})
+    assert program(changed) != program(base), f"`{field}` changes nothing"
+
+
+@pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
+def test_every_recipe_can_be_traced(recipe):
+    assert program(dataclasses.replace(recipe, depth=8, steps=8, batch_size=16))

@@ -129,7 +129,7 @@ def test_a_run_that_exists_is_refused_and_the_others_are_trained(tmp_path, alone
     last = list(config.each_seed())[-1]
     shutil.copytree(alone / next(runs(alone).each_seed()).run_name, last.folder)
     before = (last.folder / "metrics.jsonl").read_bytes()
-    with pytest.raises(UserError, match="holds a run already"):
+    with pytest.raises(UserError, match="holds a run with other hyper-parameters: `seed`"):
         train_seeds(config)
     assert (last.folder / "metrics.jsonl").read_bytes() == before
     for run in runs(tmp_path).each_seed():

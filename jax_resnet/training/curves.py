@@ -1,0 +1,43 @@
+"""The picture of a run, drawn again as its epochs end."""
+
+import time
+
+from jax_resnet.files import writing
+from jax_resnet.plots import draw_curves
+from jax_resnet.run.distributed import is_first
+from jax_resnet.run.folder import Run
+from jax_resnet.training.config import Config
+from jax_resnet.training.published import published
+
+SECONDS = 10.0  # between two pictures: drawing takes a third of one, which may be a whole epoch
+
+
+class Curves:
+    """Draws a run's `curves.png` from its `metrics.jsonl`; of several processes, the first does."""
+
+    def __init__(self, config: Config, run: Run) -> None:
+        self._config, self._run = config, run
+        self._drawn = time.monotonic()
+
+    def draw_if_due(self) -> None:
+        """Draws, unless that was done, or the run began, less than `SECONDS` ago."""
+        if time.monotonic() - self._drawn >= SECONDS:
+            self.draw()
+
+    def draw(self) -> None:
+        """Draws the lines that are there.
+
+        Raises:
+            UserError: if the file can't be written.
+        """
+        if is_first():
+            file, config = self._run.curves_file, self._config
+            with writing(file):
+                draw_curves(
+                    self._run.records(),
+                    file,
+                    config.run_name,
+                    config.label_smoothing,
+                    published(config),
+                )
+        self._drawn = time.monotonic()

@@ -1,0 +1,47 @@
+"""What is written and drawn when an epoch of a run ends."""
+
+import json
+import time
+
+from support import digits, train
+
+from jax_resnet.cli.train import is_saved
+from jax_resnet.training import curves, loop
+
+
+def test_the_first_epochs_speed_leaves_out_the_compilation(tmp_path, monkeypatch):
+    compile_, clock = loop.compile_ahead, {"late": 0.0}
+
+    def compile_for_an_hour(*arguments):
+        compile_(*arguments)
+        clock["late"] = 3600.0
+
+    real = time.monotonic
+    monkeypatch.setattr(loop, "compile_ahead", compile_for_an_hour)
+    monkeypatch.setattr(loop.time, "monotonic", lambda: real() + clock["late"])
+    train(digits(tmp_path, name="a"))
+    first, *_ = (tmp_path / "a" / "metrics.jsonl").read_text().splitlines()
+    speed = json.loads(first)["images_per_second"]
+    assert speed > 9 * 128 / 3600, f"{speed} images/s include the compilation"
+
+
+def test_each_epochs_record_is_handed_over_when_it_is_written(tmp_path):
+    config = digits(tmp_path, name="a")
+    seen = []
+
+    def look(record):
+        lines = (tmp_path / "a" / "metrics.jsonl").read_text().splitlines()
+        assert json.loads(lines[-1]) == record, "the record is not yet in metrics.jsonl"
+        assert is_saved(tmp_path / "a"), "the record comes before its checkpoint"
+        seen.append(record["step"])
+
+    train(config, on_epoch=look)
+    assert seen == [9, 18, 24]
+
+
+def test_the_curves_are_drawn_again_at_each_epochs_end(tmp_path, monkeypatch):
+    monkeypatch.setattr(curves, "SECONDS", 0.0)
+    picture, seen = tmp_path / "a" / "curves.png", []
+    train(digits(tmp_path, name="a"), on_epoch=lambda _: seen.append(picture.read_bytes()))
+    assert len(seen) == 3
+    assert len({*seen}) == 3, "an epoch's end has left curves.png as it was"
