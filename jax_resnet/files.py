@@ -126,10 +126,11 @@ def new_file(path: str | os.PathLike[str]) -> Iterator[Path]:
         yield unfinished
 
 
-def refuse_existing(path: str | os.PathLike[str]) -> None:
-    """Raises a `UserError` if there is a file, a folder or a link of this name."""
+def refuse_existing(path: str | os.PathLike[str], way: str = "name a new file") -> None:
+    """Raises a `UserError`, which ends with a way out, if there is a file, a folder or a link of
+    this name."""
     if os.path.lexists(path):
-        raise UserError(f"{path} exists already and is not overwritten: name a new file")
+        raise UserError(f"{path} exists already and is not overwritten: {way}")
 
 
 @contextmanager

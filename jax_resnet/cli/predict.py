@@ -138,7 +138,7 @@ def check_grid(path: Path | None, count: int) -> None:
         return
     import matplotlib  # noqa: F401  if it is missing, that is said now
 
-    refuse_existing(path)
+    refuse_existing(path, "name a new file as `grid`")
     if not path.absolute().parent.is_dir():
         raise UserError(f"`grid` is {path}, but there is no folder {path.parent}")
     if count > MAX_IMAGES:

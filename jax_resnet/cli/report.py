@@ -32,7 +32,7 @@ def command(arguments: Sequence[str]) -> None:
     flags = parse(Report, arguments)
     if not flags.runs:
         raise UserError("`runs` is empty, expected folders of runs")
-    refuse_existing(flags.out)
+    refuse_existing(flags.out, "name a new file as `out`")
     from jax_resnet.report.page import read_run, render
 
     page = render([read_run(run, flags.data_dir) for run in flags.runs])
