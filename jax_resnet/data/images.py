@@ -68,6 +68,8 @@ def is_foreign(path: Path) -> bool:
     suffixes = {end for end, name in Image.registered_extensions().items() if name in _FORMATS}
     if path.suffix.lower() in suffixes:
         return False
+    if not path.is_file():  # opening a pipe waits for another program
+        return True
     try:
         with Image.open(path, formats=_FORMATS):
             return False

@@ -193,12 +193,13 @@ def test_what_is_no_image_by_name_or_content_is_skipped_in_a_folder_and_named(
 ):
     pictures = folder / "my pictures"
     (pictures / "notes.txt").write_text("no picture")
+    os.mkfifo(pictures / "pipe")
     Image.fromarray(images[0]).save(pictures / "no suffix", format="PNG")
     code, stdout, stderr = call("predict.py", folder / "model.safetensors", pictures)
     assert code == 0, stderr
     assert len(stdout.splitlines()) == len(images) + 1
     assert "no suffix" in stdout
-    assert stderr == f"skipped, as not images: {pictures / 'notes.txt'}\n"
+    assert stderr == f"skipped, as not images: {pictures / 'notes.txt'}, {pictures / 'pipe'}\n"
 
     assert "not an image" in refused(folder / "model.safetensors", pictures / "notes.txt")
     (pictures / "subfolder" / "notes.txt").write_text("no picture")
