@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 # A file's tests share its fixtures, and so a worker.
 WORKERS := -n 2 --dist loadfile
 SUITE := -m "not slow and not stress"
+CONCURRENT := $(addprefix tests/run/test_,hosts.py roll_call.py run.py signals.py) \
+  $(addprefix tests/training/test_,devices.py many_steps.py seeds.py)
 
 .PHONY: demo test quick test-all test-oldest test-newest test-torch stress flaky tpu-check gpu-check lint
 
@@ -42,11 +44,9 @@ test-torch: $(VENV)/installed
 	$(BIN)/pip install --quiet torch
 	$(BIN)/python -m pytest $(WORKERS) tests/pytorch
 
-# The tests of devices, processes, threads and signals, again and again, a busy process a core beside them.
+# The tests of devices, processes, threads and signals fifty times, five at once: load for each other.
 flaky: $(VENV)/installed
-	for core in 1 2; do timeout 1h sh -c 'while :; do :; done' & done; \
-	for i in $$(seq 50); do $(BIN)/python -m pytest -n 0 -x $(SUITE) \
-	  tests/run tests/training/test_devices.py tests/training/test_seeds.py tests/training/test_many_steps.py || exit 1; done
+	seq 50 | xargs -P 5 -I{} sh -c '$(BIN)/python -m pytest -n 0 -q $(SUITE) $(CONCURRENT) || exit 255'
 
 # Kills, a long run, determinism across caches: under 15 minutes, nothing else running.
 stress: $(VENV)/installed

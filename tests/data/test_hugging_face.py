@@ -186,6 +186,14 @@ def test_the_hubs_cache_is_read(server, parquet, hub):
     assert server.asked == []
 
 
+def test_another_revision_of_the_hubs_does_not_stand_in_the_way(parquet, hub):
+    other = hub / "snapshots" / "00" / "cifar100"
+    other.mkdir(parents=True)
+    for name in (TEST, TRAIN):
+        (other / name).write_bytes(b"PAR1")
+    assert_same(load("cifar100", hub.parent), load("cifar100", parquet))
+
+
 def test_the_hubs_files_are_checked(hub):
     (hub / "blobs" / TRAIN).write_bytes(b"PAR1")
     with pytest.raises(UserError, match=f"1/cifar100/{TRAIN} is .*not cifar100's: 4 bytes"):

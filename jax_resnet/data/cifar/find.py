@@ -7,7 +7,7 @@ from jax_resnet.data.cifar import Layout
 from jax_resnet.data.cifar.archive import MAX_BYTES, read_archive
 from jax_resnet.data.cifar.binary import read_binary
 from jax_resnet.data.cifar.original import Original
-from jax_resnet.data.cifar.parquet import has_parquet, read_parquet
+from jax_resnet.data.cifar.parquet import has_parquet, has_sizes, read_parquet
 from jax_resnet.data.cifar.pickled import read_pickled
 from jax_resnet.errors import UserError
 from jax_resnet.files import refuse_special
@@ -30,8 +30,8 @@ def find_original(layout: Layout, root: Path) -> Path | None:
     found = [root / name for name in names if (root / name).exists()]
     levels = layout.hub.split("/")
     for i in (0, 1, 3):  # not */plain_text, which other data sets in any folder have too
-        folders = sorted(root.glob("/".join(levels[i:])))
-        found += [folder for folder in folders if has_parquet(layout, folder)]
+        folders = [each for each in root.glob("/".join(levels[i:])) if has_parquet(layout, each)]
+        found += sorted(folders, key=lambda each: (not has_sizes(layout, each), each))
     return found[0] if found else None
 
 

@@ -17,6 +17,12 @@ def has_parquet(layout: Layout, folder: Path) -> bool:
     return all((folder / file.name).is_file() for file in layout.parquet.values())
 
 
+def has_sizes(layout: Layout, folder: Path) -> bool:
+    """Whether these files are as large as Hugging Face's; another revision's are not."""
+    files = layout.parquet.values()
+    return all((folder / file.name).stat().st_size == file.size for file in files)
+
+
 def read_parquet(layout: Layout, paths: dict[str, Path]) -> Original:
     """Reads the file of each split; it is parsed only if it is Hugging Face's byte for byte.
 
