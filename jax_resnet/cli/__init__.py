@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import sys
+import warnings
 from typing import Any
 
 from jax_resnet.errors import UserError, say
@@ -33,6 +34,7 @@ def main(command: str | None = None) -> None:
     """
     for name in ("absl", "asyncio"):  # Orbax writes there for developers
         logging.getLogger(name).setLevel(logging.CRITICAL)
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # of files that are then refused by name
     if sys.unraisablehook is sys.__unraisablehook__:
         sys.unraisablehook = _unraisable
     _prepare_streams()

@@ -27,8 +27,8 @@ class Predict:
 
     model: Model
     images: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="IMAGE...")]
-    """Image files of any size, and folders of them, without their subfolders; what else is in a
-    folder is skipped."""
+    """Image files of any size, and folders of them, without their subfolders; other files in a
+    folder are skipped with a message."""
     image_size: tuple[int, int] | None = None
     """Height and width, in pixels, that the images are resized to instead."""
     as_json: Json = False
@@ -59,11 +59,14 @@ def command(arguments: Sequence[str]) -> None:
 
 def find_images(paths: Sequence[Path]) -> list[Path]:
     """The files given, and the images in the folders given, in order; what else is in a folder is
-    said on stderr.
+    said on stderr, the first few by name.
 
     Raises:
         UserError: listing all folders that can't be read or have no images in them.
     """
+    from jax_resnet.data.images import FORMATS
+
+    formats = ", ".join(FORMATS)
     files: list[Path] = []
     skipped: list[Path] = []
     bad = []
@@ -74,7 +77,7 @@ def find_images(paths: Sequence[Path]) -> list[Path]:
             bad.append(f"{path}: can't be read: {error.strerror}")
             continue
         if not found:
-            bad.append(f"{path}: a folder without images")
+            bad.append(f"{path}: a folder without images of a known format ({formats})")
         files += found
         skipped += others
     if bad:
@@ -83,7 +86,10 @@ def find_images(paths: Sequence[Path]) -> list[Path]:
         raise UserError("no images are given, expected image files or folders of them")
     if skipped:
         shown, more = ", ".join(map(str, skipped[:NAMED])), len(skipped) - NAMED
-        say(f"skipped, as not images: {shown}{f' and {more} more' if more > 0 else ''}")
+        say(
+            f"skipped, as not images of a known format ({formats}): {shown}"
+            f"{f' and {more} more' if more > 0 else ''}"
+        )
     return files
 
 

@@ -19,6 +19,9 @@ from jax_resnet.training.config import Config, RecipeName, load_dataset
 from jax_resnet.training.config_file import read_config
 from jax_resnet.training.recipes import RECIPES
 
+# Flags that may differ where several processes train together.
+OF_A_PROCESS = ("data_dir", "mirror", "coordinator", "process_id")
+
 
 @dataclasses.dataclass(frozen=True)
 class Train(Config):
@@ -38,23 +41,51 @@ def parse_config(arguments: Sequence[str]) -> Config:
         UserError: for values that don't suit.
         SystemExit: as `parse` does.
     """
-    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    for name in ("recipe", "model", "shortcut", "dataset", "optimizer", "freeze", "config"):
-        first.add_argument(f"--{name}", nargs="?")
-    words = {k: v for k, v in vars(first.parse_known_args(arguments)[0]).items() if v is not None}
+    words = first_words(arguments)
     file = words.pop("config", None)
     values = read_config(file) if file else {}
+    if values.get("shortcut", "") is None:
+        del values["shortcut"]  # which stands for the default, of the recipe too
     recipe = (values | words).get("recipe", "article")
     known: RecipeName = recipe if recipe in RECIPES else "article"  # tyro refuses others
-    default = Train(**recipe_values(known, values | words) | values)
+    chosen = recipe_values(known, values | words) | values
+    of_file = values.get("recipe", known)
+    if of_file != known and recipe_values(of_file, values | words) | values == chosen:
+        raise UserError(
+            f"`recipe` is {known!r}, expected {of_file!r} as in {file}, which gives all its values"
+        )
+    default = Train(**chosen)
     refuse_foreign_flags(arguments, default.dataset, default.batch_size, default.val_fraction)
     flags = vars(parse(Train, arguments, default))
-    if words.get("shortcut") == "None" and flags["model"] == "resnet":
-        raise UserError("`shortcut` is None: the net without shortcuts is `model` cnn")
+    refuse_useless(words, flags)
     try:
         return Config(**{field.name: flags[field.name] for field in dataclasses.fields(Config)})
     except UserError as error:
         raise UserError(f"{error} (with --config {file})" if file else error) from None
+
+
+def first_words(arguments: Sequence[str]) -> dict[str, str]:
+    """The flags on which the others' defaults depend, or their use, as they are given."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    names = ("recipe", "model", "shortcut", "dataset", "optimizer", "freeze", "config")
+    for name in (*names, *MUON_FIELDS):
+        parser.add_argument(f"--{name.replace('_', '-')}", nargs="?")
+    given = vars(parser.parse_known_args(arguments)[0])
+    return {name: word for name, word in given.items() if word is not None}
+
+
+def refuse_useless(words: Mapping[str, str], flags: Mapping[str, Any]) -> None:
+    """Raises a `UserError` for flags that would do nothing beside the others."""
+    if words.get("shortcut") == "None" and flags["model"] == "resnet":
+        raise UserError("`shortcut` is None: the net without shortcuts is `model` cnn")
+    useless = [name for name in MUON_FIELDS if name in words]
+    useless += ["optimizer"] if words.get("optimizer") == "muon" else []
+    if flags["freeze"] == "stages" and useless:
+        name = useless[0]
+        raise UserError(
+            f"`{name}` is {words[name]}, expected none with `freeze` stages: SGD trains the last "
+            "layer"
+        )
 
 
 def recipe_values(name: RecipeName, chosen: Mapping[str, Any]) -> dict[str, Any]:
@@ -64,9 +95,7 @@ def recipe_values(name: RecipeName, chosen: Mapping[str, Any]) -> dict[str, Any]
         values["shortcut"] = None
     if chosen.get("dataset") == "digits":
         values["flip"] = None
-    if chosen.get("freeze", "none") != "none":
-        values["optimizer"] = "sgd"
-    if chosen.get("optimizer", values["optimizer"]) == "sgd":
+    if chosen.get("optimizer") == "sgd":
         values |= {field: getattr(Config, field) for field in MUON_FIELDS}
     return values
 
@@ -83,7 +112,7 @@ def command(arguments: Sequence[str]) -> None:
     from jax_resnet.training.begin import begin
     from jax_resnet.training.train import train
 
-    settings = config.hyper_parameters()
+    settings = {k: v for k, v in config.to_json().items() if k not in OF_A_PROCESS}
     join(config.coordinator, config.num_processes, config.process_id, settings)
     try:
         with watch():

@@ -13,6 +13,7 @@ The rules, for every file:
   frames or pages are refused, because nothing says which one is meant.
 - Format, mode and tags decide, never the values of the pixels. What they leave open is refused:
   floating-point, signed or 32-bit pixels, separate planes other than 8-bit ones, and the like.
+- Of a folder, what has neither an image's suffix nor can be read is left out by `predict`.
 - Empty, truncated or unreadable files, and images of more than `MAX_PIXELS` pixels are refused; the
   size is read from the header, before decoding.
 """
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 MAX_PIXELS = 2**26
 MAX_BYTES = 2**30  # of a file; the pixels of a TIFF may be 8 bytes each
-_FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF", "PPM")
+FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF", "PPM")
 # Written by file managers, archivers and storage systems, beside what hides behind a dot.
 _LITTER = {
     "thumbs.db",
@@ -61,22 +62,20 @@ def list_files(folder: Path) -> list[Path]:
 
 
 def is_foreign(path: Path) -> bool:
-    """Whether neither the name nor the content of a file is an image's."""
-    from PIL import Image, UnidentifiedImageError
+    """Whether a file has neither an image's name nor the content of one that can be read."""
+    from PIL import Image
 
     Image.init()
-    suffixes = {end for end, name in Image.registered_extensions().items() if name in _FORMATS}
+    suffixes = {end for end, name in Image.registered_extensions().items() if name in FORMATS}
     if path.suffix.lower() in suffixes:
         return False
     if not path.is_file():  # opening a pipe waits for another program
         return True
     try:
-        with Image.open(path, formats=_FORMATS):
-            return False
-    except UnidentifiedImageError:
+        _decode(path, 1, 1, 3)
+    except Exception:  # as in `decode_image`
         return True
-    except Exception:  # whatever it is, it is said when the file is decoded
-        return False
+    return False
 
 
 def decode_image(
@@ -166,9 +165,9 @@ def _read(content: bytes) -> "Image.Image":
 
     enormous = f"more than {MAX_PIXELS:,} pixels"
     try:
-        opened = Image.open(io.BytesIO(content), formats=_FORMATS)
+        opened = Image.open(io.BytesIO(content), formats=FORMATS)
     except UnidentifiedImageError:
-        known = ", ".join(_FORMATS)
+        known = ", ".join(FORMATS)
         raise UserError(f"not an image of a known format ({known}), or of a rare kind") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise UserError(enormous) from None

@@ -80,20 +80,31 @@ def _give_up() -> None:
 
 def in_a_cluster(environment: Any) -> bool:
     """Whether these variables are of one process among several, in a way that JAX knows."""
-    several = int(environment.get("SLURM_NTASKS", 1)) > 1 and "SLURM_STEP_NODELIST" in environment
+    several = count_in("SLURM_NTASKS", environment) > 1 and "SLURM_STEP_NODELIST" in environment
     several |= (
-        int(environment.get("OMPI_COMM_WORLD_SIZE", 1)) > 1
-        and "OMPI_MCA_orte_hnp_uri" in environment
+        count_in("OMPI_COMM_WORLD_SIZE", environment) > 1 and "OMPI_MCA_orte_hnp_uri" in environment
     )
     names = environment.get("TPU_WORKER_HOSTNAMES", "")  # libtpu may put a warning there instead
     return several or re.fullmatch(r"[\w.:-]+(,[\w.:-]+)+", names) is not None
+
+
+def count_in(name: str, environment: Any) -> int:
+    """The number that a variable holds; 1 where it is missing or empty.
+
+    Raises:
+        UserError: if it holds something else.
+    """
+    text = environment.get(name) or "1"
+    if not text.isdecimal():
+        raise UserError(f"{name} is {text!r} in the environment, expected a number of processes")
+    return int(text)
 
 
 def refuse_other_launchers(environment: Any) -> None:
     """Raises a `UserError` where an MPI that JAX can't ask has started several processes:
     each would train the whole run."""
     for name in ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE"):
-        if int(environment.get(name, 1)) > 1:
+        if count_in(name, environment) > 1:
             raise UserError(
                 f"{name} says that this is one of {environment[name]} processes, but not where the "
                 "others are: expected `coordinator` HOST:PORT, `num_processes` and `process_id`"

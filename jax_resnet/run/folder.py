@@ -102,8 +102,8 @@ class Run:
     def _refuse(self, resume: bool) -> None:
         if not resume:
             raise UserError(
-                f"{self.folder} holds a run already: add `resume` to continue it, "
-                "or choose another `name`"
+                f"{self.folder} holds a run already: add `resume` to continue it, on the same "
+                "data, or choose another `name`"
             )
         if self.result_file.exists() and not any(self.checkpoints.glob("[0-9]*")):
             raise UserError(
@@ -112,7 +112,8 @@ class Run:
             )
 
     def _refuse_remains(self) -> None:
-        for path in (self.metrics_file, self.checkpoints, self.result_file, self.classifier_file):
+        remains = (self.metrics_file, self.starts_file, self.checkpoints, self.result_file)
+        for path in (*remains, self.classifier_file, self.curves_file):
             if path.exists():
                 raise UserError(
                     f"{self.config_file} is missing, but {path} exists: "

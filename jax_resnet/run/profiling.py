@@ -4,6 +4,8 @@ from pathlib import Path
 
 import jax
 
+from jax_resnet.errors import UserError, say
+
 SKIPPED = 3  # steps that compile, or are not yet like all others
 
 
@@ -11,6 +13,8 @@ class Profile:
     """Records `steps` steps after the first few into `folder`; nothing where `steps` is 0."""
 
     def __init__(self, folder: Path, steps: int, first_step: int) -> None:
+        if steps and folder.exists() and not folder.is_dir():
+            raise UserError(f"`profile` needs the folder {folder}, but that is a file")
         self.folder = folder
         self.steps = steps
         self.start = first_step + SKIPPED
@@ -20,9 +24,11 @@ class Profile:
     def __enter__(self) -> "Profile":
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, error: object, *_: object) -> None:
         if self.is_on:
             jax.profiler.stop_trace()
+        elif self.steps and error is None:
+            say(f"no step was recorded: {SKIPPED} are left out at first, and no more were made")
 
     def update(self, step: int) -> None:
         """Starts or stops as `step` has been dispatched; a dispatch may be of many steps."""

@@ -96,6 +96,12 @@ def draw_batch(
     return indices, epoch.parity[indices] ^ is_next
 
 
+def shift_of(pad: int, side: int) -> int:
+    """How many pixels are added to an image with this shorter side: `pad` to 32 pixels, to others
+    in proportion, but one at least."""
+    return max(1, round(pad * side / 32)) if pad else 0
+
+
 def augment(
     images: UInt8[Array, "b h w c"],
     parity: Bool[Array, " b"],

@@ -24,10 +24,6 @@ def check_together(config: "Config") -> None:
     )  # fmt: skip
     wanted = "'none' without `init`, whose layers are to be frozen"
     _require(config.freeze == "none" or bool(config.init), "freeze", config.freeze, wanted)
-    wanted = "'sgd' with `freeze` stages, as Muon does not train the last layer"
-    _require(
-        config.freeze == "none" or config.optimizer == "sgd", "optimizer", config.optimizer, wanted
-    )
     most = MAX_IMAGES // config.batch_size
     wanted = f"at most {most} with `batch_size` {config.batch_size}, {MAX_IMAGES} images in all"
     _require(config.steps <= most, "steps", config.steps, wanted)

@@ -45,6 +45,9 @@ RecipeName = Literal["article", "paper", "fast", "long"]
 class Config:
     """Train a CIFAR-10 ResNet. The defaults are the recipe `article`.
 
+    In Python the name of a recipe sets no other field: take `RECIPES[name]` of
+    `jax_resnet.training.recipes`, with `dataclasses.replace` for changes.
+
     Raises:
         UserError: for a value of another type or out of bounds, naming the field, the value and
             what is accepted.
@@ -108,7 +111,8 @@ class Config:
 
     normalization: Normalization = "channel"
     pad: Annotated[int, Field(ge=0, le=31)] = 4
-    """Pixels that a 32x32 image is shifted by at most, each way; in proportion for other sizes."""
+    """Pixels that a 32x32 image is shifted by at most, each way; in proportion for other sizes, at
+    least 1 unless this is 0."""
     pad_mode: PadMode = "black"
     flip: Flip | None = None
     """Mirror no images, each at random (the default; digits are never mirrored), or each in every

@@ -62,7 +62,7 @@ def refuse_changes(config: Config, file: Path) -> None:
     ]
     if changed:
         way = "; choose another `name`"
-        if old["steps"] != config.steps:
+        if old | {"steps": config.steps} == config.hyper_parameters():
             way = _why_no_other_steps(before, file.parent)
         raise UserError(
             f"{file.parent} holds a run with other hyper-parameters: {'; '.join(changed)}{way}"

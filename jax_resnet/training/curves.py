@@ -2,6 +2,7 @@
 
 import time
 
+from jax_resnet.errors import UserError, say
 from jax_resnet.files import writing
 from jax_resnet.plots import draw_curves
 from jax_resnet.run.distributed import is_first
@@ -20,9 +21,13 @@ class Curves:
         self._drawn = time.monotonic()
 
     def draw_if_due(self) -> None:
-        """Draws, unless that was done, or the run began, less than `SECONDS` ago."""
+        """Draws, unless that was done, or the run began, less than `SECONDS` ago. What can't be
+        drawn is said, and the run goes on."""
         if time.monotonic() - self._drawn >= SECONDS:
-            self.draw()
+            try:
+                self.draw()
+            except UserError as error:
+                say(str(error))
 
     def draw(self) -> None:
         """Draws the lines that are there.
@@ -30,6 +35,7 @@ class Curves:
         Raises:
             UserError: if the file can't be written.
         """
+        self._drawn = time.monotonic()
         if is_first():
             file, config = self._run.curves_file, self._config
             with writing(file):
@@ -40,4 +46,3 @@ class Curves:
                     config.label_smoothing,
                     published(config),
                 )
-        self._drawn = time.monotonic()

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
-from typing import Any
+from typing import Any, assert_never
 
 import jax
 import jax.numpy as jnp
@@ -168,14 +168,19 @@ def make_step(config: Config, mesh: Mesh) -> Any:
             jax.random.fold_in(epoch.flips, step),
             mean,
             std,
-            pad=round(config.pad * min(images.shape[1:3]) / 32),
+            pad=batches.shift_of(config.pad, min(images.shape[1:3])),
             pad_mode=config.pad_mode,
             flip=config.flip or "none",
         )
-        if config.cutout == "dual":
-            keys = jax.random.split(jax.random.fold_in(epoch.cutouts, step))
-            side = 2 * round(8 * min(images.shape[1:3]) / 32)
-            x = jnp.concatenate([batches.cut_out(x, key, side) for key in keys])
+        match config.cutout:
+            case "none":
+                pass
+            case "dual":
+                keys = jax.random.split(jax.random.fold_in(epoch.cutouts, step))
+                side = 2 * round(8 * min(images.shape[1:3]) / 32)
+                x = jnp.concatenate([batches.cut_out(x, key, side) for key in keys])
+            case _:
+                assert_never(config.cutout)
         with jax.default_matmul_precision(matmul_precision(config.precision)):
             new_state, metrics = train_step(state, x, labels[indices])
         return new_state, _add(totals, metrics, step)

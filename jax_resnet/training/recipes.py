@@ -4,6 +4,7 @@ from typing import assert_never
 
 import optax
 
+from jax_resnet.errors import UserError
 from jax_resnet.training.config import Config, RecipeName
 from jax_resnet.training.optimizer import make_schedule, muon, sgd
 
@@ -46,6 +47,18 @@ RECIPES: dict[RecipeName, Config] = {
         cutout="dual",
     ),
 }
+
+
+def check_recipe(config: Config) -> None:
+    """Raises a `UserError` if a config has the name of a recipe and none of the values in which
+    that differs from the default."""
+    recipe, default = RECIPES[config.recipe], RECIPES["article"]
+    own = [k for k, v in vars(recipe).items() if k != "recipe" and v != getattr(default, k)]
+    if own and all(getattr(config, name) == getattr(default, name) for name in own):
+        raise UserError(
+            f"`recipe` is {config.recipe!r}, but no field has its value: expected "
+            f"RECIPES[{config.recipe!r}] of jax_resnet.training.recipes, or a copy with changes"
+        )
 
 
 def schedule_of(config: Config, peak: float) -> optax.Schedule:

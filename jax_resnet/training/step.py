@@ -21,7 +21,7 @@ Freeze = Annotated[
     Doc(
         "Train all layers of the net of `init` (none), or the last one only (stages): the others, "
         "and BatchNorm's running statistics, which it then normalises by, stay as they are there. "
-        "SGD trains the last layer."
+        "SGD trains the last layer, whatever the optimizer."
     ),
 ]
 CONSISTENCY = 0.1  # weight of the squared difference between the logits of two views

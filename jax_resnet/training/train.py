@@ -30,7 +30,7 @@ from jax_resnet.training.programs import (
     make_programs,
     replicated,
 )
-from jax_resnet.training.recipes import schedule_of
+from jax_resnet.training.recipes import check_recipe, schedule_of
 from jax_resnet.training.step import TrainState
 
 
@@ -102,6 +102,7 @@ def hold(
     stops: list[int],
 ) -> tuple[Training, dict[str, Any]]:
     """Opens a run until `held` ends; and the state and totals that it starts from."""
+    check_recipe(config)
     check_suits(config, dataset)
     given = read_init(config, dataset)
     check(stops)

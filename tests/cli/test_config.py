@@ -30,6 +30,20 @@ def test_a_recipe_on_the_command_line_comes_before_the_files(write_config):
     assert parse_config(["--recipe=paper", f"--config={file}"]) == expected
 
 
+def test_a_recipe_without_a_value_that_the_file_leaves_to_it_is_refused(write_config):
+    file = write_config(Config(shortcut="conv1x1").to_json())
+    with pytest.raises(UserError, match=r"`recipe` is 'paper', expected 'article' as in .*config"):
+        parse_config(["--config", file, "--recipe", "paper"])
+    assert parse_config(["--config", file, "--recipe", "article"]).shortcut == "conv1x1"
+
+
+def test_null_in_the_file_is_the_recipes_shortcut(write_config):
+    file = write_config({"shortcut": None, "recipe": "paper"})
+    assert parse_config(["--config", file]) == RECIPES["paper"]
+    file = write_config({"shortcut": None, "model": "cnn"})
+    assert parse_config(["--config", file]).shortcut is None
+
+
 def test_flags_mend_what_the_file_and_the_recipe_would_not_admit(write_config):
     file = write_config({"model": "cnn", "shortcut": "zeropad"})
     assert parse_config(["--config", file, "--shortcut", "None"]).shortcut is None
@@ -218,7 +232,10 @@ def test_a_value_without_effect_is_refused_and_a_recipes_own_gives_way():
     assert (config.optimizer, config.muon_momentum, config.flip) == ("sgd", 0.6, "none")
     assert parse_config(["--recipe", "fast"]).flip == "alternating"
     frozen = ["--recipe", "fast", "--init", "resnet20-zeropad", "--freeze", "stages"]
-    assert (parse_config(frozen).optimizer, parse_config(frozen).muon_momentum) == ("sgd", 0.6)
+    assert parse_config(frozen).freeze == "stages"
+    for flag, value in (("optimizer", "muon"), ("muon_momentum", "0.8")):
+        with pytest.raises(UserError, match=f"`{flag}` is {value}, expected none with `freeze`"):
+            parse_config([*frozen, f"--{flag.replace('_', '-')}", value])
 
 
 def test_the_shortcut_is_resolved():

@@ -192,6 +192,8 @@ def test_what_is_no_image_by_name_or_content_is_skipped_in_a_folder_and_named(
     call, refused, folder, images
 ):
     pictures = folder / "my pictures"
+    (pictures / "begins as a bitmap").write_text("BMW is a car maker")
+    (pictures / "link").symlink_to("nowhere")
     (pictures / "notes.txt").write_text("no picture")
     os.mkfifo(pictures / "pipe")
     Image.fromarray(images[0]).save(pictures / "no suffix", format="PNG")
@@ -199,7 +201,10 @@ def test_what_is_no_image_by_name_or_content_is_skipped_in_a_folder_and_named(
     assert code == 0, stderr
     assert len(stdout.splitlines()) == len(images) + 1
     assert "no suffix" in stdout
-    assert stderr == f"skipped, as not images: {pictures / 'notes.txt'}, {pictures / 'pipe'}\n"
+    for name in ("begins as a bitmap", "link", "notes.txt", "pipe"):
+        assert str(pictures / name) in stderr, "a file is skipped without a word"
+    assert stderr.startswith("skipped, as not images of a known format (PNG, JPEG, ")
+    assert len(stderr.splitlines()) == 1
 
     assert "not an image" in refused(folder / "model.safetensors", pictures / "notes.txt")
     (pictures / "subfolder" / "notes.txt").write_text("no picture")

@@ -142,6 +142,15 @@ def test_checkpoints_that_are_left_of_another_run_are_not_gone_on_with(copy):
     assert not (folder / "config.json").exists()
 
 
+def test_a_picture_of_the_users_is_not_drawn_over(copy):
+    _, again = copy
+    other = dataclasses.replace(again, name="other", resume=False)
+    other.folder.mkdir()
+    (other.folder / "curves.png").write_text("mine")
+    assert f"{other.folder / 'curves.png'} exists" in refusal(other)
+    assert (other.folder / "curves.png").read_text() == "mine"
+
+
 def test_a_run_goes_on_and_is_scored_with_as_many_images_only(copy):
     folder, again = copy
     content = json.loads((folder / "config.json").read_text())

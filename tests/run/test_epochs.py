@@ -39,6 +39,24 @@ def test_each_epochs_record_is_handed_over_when_it_is_written(tmp_path):
     assert seen == [9, 18, 24]
 
 
+def test_a_picture_that_cannot_be_drawn_stops_no_epoch(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(curves, "SECONDS", 0.0)
+    picture, seen = tmp_path / "a" / "curves.png", []
+
+    def look(record):
+        if not seen:
+            picture.unlink()
+            picture.mkdir()
+        elif len(seen) == 2:
+            picture.rmdir()
+        seen.append(record["step"])
+
+    train(digits(tmp_path, name="a"), on_epoch=look)
+    assert seen == [9, 18, 24]
+    assert f"{picture} can't be written" in capsys.readouterr().err
+    assert picture.is_file()
+
+
 def test_the_curves_are_drawn_again_at_each_epochs_end(tmp_path, monkeypatch):
     monkeypatch.setattr(curves, "SECONDS", 0.0)
     picture, seen = tmp_path / "a" / "curves.png", []

@@ -131,8 +131,9 @@ def test_a_signal_to_one_saves_all(whole, tmp_path, told, number):
 
 
 @pytest.mark.slow
-def test_processes_with_different_flags_are_refused(tmp_path):
-    both = start(tmp_path, of_each=(["--seed", "1"], ["--seed", "2"]))
+@pytest.mark.parametrize("flag", ["seed", "name"])
+def test_processes_with_different_flags_are_refused(tmp_path, flag):
+    both = start(tmp_path, of_each=([f"--{flag}", "1"], [f"--{flag}", "2"]))
     for process in both:
         _, said = process.communicate(timeout=60)
         assert process.returncode == 2, said
@@ -167,6 +168,17 @@ def test_one_of_several_that_cannot_find_the_others_is_refused(name, monkeypatch
     with pytest.raises(
         UserError, match=f"{name} says .* one of 2 processes.*expected `coordinator`"
     ):
+        join(None, None, None, {})
+
+
+@pytest.mark.parametrize("name", ["SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE"])
+def test_a_variable_that_is_empty_says_nothing_and_one_that_is_no_number_is_refused(
+    name, monkeypatch
+):
+    monkeypatch.setenv(name, "")
+    join(None, None, None, {})
+    monkeypatch.setenv(name, "x")
+    with pytest.raises(UserError, match=f"{name} is 'x' in the environment, expected a number"):
         join(None, None, None, {})
 
 

@@ -4,11 +4,13 @@ import gzip
 import json
 
 import jax
+import pytest
 from support import (
     digits,
     train,
 )
 
+from jax_resnet.errors import UserError
 from jax_resnet.run.profiling import Profile
 
 
@@ -21,6 +23,15 @@ def test_a_profile_begins_with_the_first_dispatch_that_is_past_compiling(tmp_pat
             profile.update(step)
             said.append(step)
     assert said == [1, "start", 200, "stop", 352, 552]
+
+
+def test_a_trace_of_nothing_is_said_and_a_file_in_its_place_refused(tmp_path, capsys):
+    with Profile(tmp_path / "trace", 5, first_step=0) as profile:
+        profile.update(2)
+    assert "no step was recorded" in capsys.readouterr().err
+    (tmp_path / "trace").write_text("")
+    with pytest.raises(UserError, match=r"`profile` needs the folder .*trace, but that is a file"):
+        Profile(tmp_path / "trace", 5, first_step=0)
 
 
 def test_profile_writes_a_trace_that_perfetto_opens(tmp_path):

@@ -12,6 +12,7 @@ from jax_resnet.training.batches import (
     draw_epoch,
     epoch_end,
     epoch_of,
+    shift_of,
     streams,
 )
 
@@ -90,6 +91,11 @@ def augmented(images, flip, parity=None, **kwargs):
     options = {"pad": 0, "pad_mode": "black"} | kwargs
     mean, std = (jnp.full(images.shape[-1], value) for value in (0.5, 0.25))
     return augment(images, parity, KEY, KEYS.flips, mean, std, flip=flip, **options)
+
+
+def test_a_shift_is_in_proportion_and_at_least_a_pixel_unless_it_is_none():
+    shifts = {pad: [shift_of(pad, side) for side in (8, 16, 32, 64)] for pad in (0, 1, 4)}
+    assert shifts == {0: [0, 0, 0, 0], 1: [1, 1, 1, 2], 4: [1, 2, 4, 8]}
 
 
 def test_flips():

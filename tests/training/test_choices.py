@@ -31,7 +31,7 @@ OTHERS = {
     "weight_decay": (BASE, 0.3),
     "decay_all": (BASE, False),
     "label_smoothing": (BASE, 0.3),
-    "pad": (dataclasses.replace(BASE, pad=16), 8),
+    "pad": (dataclasses.replace(BASE, pad=0), 1),
     "precision": (BASE, "float32"),  # on a CPU the others are one
 }
 # These choose the data and the weights that a program is given, or stand for other fields' values.
