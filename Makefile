@@ -18,9 +18,9 @@ demo: $(VENV)/installed
 test: $(VENV)/installed
 	XLA_FLAGS=--xla_backend_optimization_level=1 $(BIN)/python -m pytest $(WORKERS) $(SUITE)
 
-# What a change needs: no test that starts a process or compiles a training program.
+# What a change needs: no test that takes long, starts a process or compiles a training program.
 quick: $(VENV)/installed
-	XLA_FLAGS=--xla_backend_optimization_level=1 $(BIN)/python -m pytest $(WORKERS) --quick $(SUITE)
+	XLA_FLAGS=--xla_backend_optimization_level=1 $(BIN)/python -m pytest $(WORKERS) --quick -m "not slow and not stress and not long"
 
 # All tests, of the programs as users run them.
 test-all: $(VENV)/installed

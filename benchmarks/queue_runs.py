@@ -70,6 +70,8 @@ def train_all(runs: list[list[str]], at_once: int) -> int:
         signal.signal(number, stop)
     with ThreadPoolExecutor(at_once) as pool:
         codes = list(pool.map(train, runs))
+    if stopping:
+        sys.exit(STOPPED)
     return sum(code not in (0, STOPPED) for code in codes)
 
 
@@ -80,6 +82,8 @@ def command() -> None:
     parser.add_argument("--at-once", type=int, default=1, metavar="N", help="commands at a time")
     parser.add_argument("--list", action="store_true", help="only say which are left")
     own, common = parser.parse_known_args()
+    if own.at_once < 1:
+        parser.error(f"--at-once is {own.at_once}, expected 1 or more")
     runs = [[*flags.split(), "--resume", *common] for flags in queue()]
     try:
         configs = [parse_config(flags) for flags in runs]

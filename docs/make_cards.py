@@ -199,7 +199,7 @@ def pages() -> dict[Path, str]:
 
 def stale(expected: dict[Path, str]) -> list[Path]:
     """The files that differ, that are missing, and the cards of no net."""
-    cards = set((DOCS / "cards").glob("*"))
+    cards = set((DOCS / "cards").glob("*.md"))
     return sorted(
         path
         for path in expected.keys() | cards
@@ -211,7 +211,8 @@ def main(check: bool) -> None:
     expected = pages()
     differing = stale(expected)
     for path in differing:
-        print(f"{path.relative_to(DOCS.parent)} {'is not up to date' if check else 'is written'}")
+        done = "is written" if path in expected else "is deleted, as no net has it"
+        print(f"{path.relative_to(DOCS.parent)} {'is not up to date' if check else done}")
         if check:
             continue
         if path in expected:

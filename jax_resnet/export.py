@@ -24,7 +24,7 @@ def export_classifier(classifier: Classifier, image_size: tuple[int, int] | None
 
     Raises:
         UserError: if the images are too small for the net, or too large.
-        TypeError: if `classifier.mean` is by pixel, and of another size.
+        UserError: if `classifier.mean` is by pixel, and of another size.
     """
     (batch,) = export.symbolic_shape("batch")
     height, width = image_size or classifier.image_size

@@ -120,17 +120,17 @@ def new_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     path = Path(path)
     refuse_existing(path)
-    if not path.parent.is_dir():
-        raise UserError(f"{path} can't be written: there is no folder {path.parent}")
     with writing(path), _unfinished(path) as unfinished:
         yield unfinished
 
 
 def refuse_existing(path: str | os.PathLike[str], way: str = "name a new file") -> None:
     """Raises a `UserError`, which ends with a way out, if there is a file, a folder or a link of
-    this name."""
+    this name; or one if there is no folder for it."""
     if os.path.lexists(path):
         raise UserError(f"{path} exists already and is not overwritten: {way}")
+    if not (folder := Path(path).absolute().parent).is_dir():
+        raise UserError(f"{path} can't be written: there is no folder {folder}")
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from jax_resnet.errors import UserError
 from jax_resnet.model import MIN_IMAGE_SIZE
 
 BATCH_SIZE = 100
+MAX_PIXELS = 500 * 32 * 32  # of the images that are computed at a time
 
 
 @jax.jit
@@ -20,18 +21,21 @@ def _probabilities(classifier: Classifier, images: jax.Array) -> jax.Array:
 
 
 def predict(
-    classifier: Classifier, images: UInt8[np.ndarray, "n h w c"], batch_size: int = BATCH_SIZE
+    classifier: Classifier, images: UInt8[np.ndarray, "n h w c"], batch_size: int | None = None
 ) -> Float[np.ndarray, "n classes"]:
     """Float32 probabilities of the classes; each row sums to 1.
 
     Args:
         classifier: the net.
         images: uint8 NHWC; any number of them, including 0.
-        batch_size: images at a time; the last batch is padded, so that all use one program.
+        batch_size: images at a time, by default `BATCH_SIZE` or fewer large ones; the last batch is
+            padded, so that all use one program.
 
     Raises:
         UserError: if logits of an image are not finite: what the net computes overflows its dtype.
     """
+    if batch_size is None:
+        batch_size = images_at_once(BATCH_SIZE, *images.shape[1:3])
     batch_size = min(batch_size, max(1, len(images)))
     missing = -len(images) % batch_size
     padded = np.pad(images, ((0, missing), (0, 0), (0, 0), (0, 0)))
@@ -45,6 +49,11 @@ def predict(
             f"classifier are too large for its dtype, {jnp.dtype(classifier.model.dtype)}"
         )
     return probabilities
+
+
+def images_at_once(most: int, height: int, width: int) -> int:
+    """How many images of this size, in pixels, are computed at a time: `most` or fewer."""
+    return min(most, max(1, MAX_PIXELS // (height * width)))
 
 
 def input_shape(

@@ -42,7 +42,9 @@ class Convert:
     std: tuple[float, ...] | None = None
     """Like mean."""
     class_names: tuple[str, ...] | None = None
-    """A name for each class; by default CIFAR-10's where there are ten, else numbers."""
+    """A name for each class; by default CIFAR-10's for ten classes of RGB images, else numbers."""
+    image_size: tuple[int, int] = (32, 32)
+    """Height and width, in pixels, of the images that the net was trained on."""
     family: FamilyName | None = None
     """To convert to PyTorch: the implementation that names the weights."""
 
@@ -50,10 +52,11 @@ class Convert:
 def command(arguments: Sequence[str]) -> None:
     flags = parse(Convert, arguments)
     if is_classifier(flags.source):
-        if flags.shortcut != "auto" or flags.mean or flags.std or flags.class_names:
+        given = flags.mean or flags.std or flags.class_names or flags.image_size != (32, 32)
+        if given or flags.shortcut != "auto":
             raise UserError(
-                f"{flags.source} is a Classifier and has a shortcut, mean, std and class names: "
-                "leave `shortcut`, `mean`, `std` and `class_names` out"
+                f"{flags.source} is a Classifier and has a shortcut, mean, std, class names and "
+                "image size: leave `shortcut`, `mean`, `std`, `class_names` and `image_size` out"
             )
         print(printable(convert_to_torch(flags.source, flags.out, flags.family)))
         return
@@ -70,5 +73,6 @@ def command(arguments: Sequence[str]) -> None:
         mean=flags.mean,
         std=flags.std,
         class_names=flags.class_names,
+        image_size=flags.image_size,
     )
     print(printable(said))

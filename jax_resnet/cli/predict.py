@@ -145,8 +145,6 @@ def check_grid(path: Path | None, count: int) -> None:
     import matplotlib  # noqa: F401  if it is missing, that is said now
 
     refuse_existing(path, "name a new file as `grid`")
-    if not path.absolute().parent.is_dir():
-        raise UserError(f"`grid` is {path}, but there is no folder {path.parent}")
     if count > MAX_IMAGES:
         raise UserError(f"`grid` shows at most {MAX_IMAGES} images, {count} were given")
 

@@ -9,8 +9,8 @@ import numpy as np
 from jax_resnet.classifier import MAX_IMAGE_SIZE
 from jax_resnet.data.dataset import Dataset, Split
 from jax_resnet.data.images import decode_images, list_files
-from jax_resnet.data.labels_csv import find_table, list_labelled
-from jax_resnet.errors import UserError
+from jax_resnet.data.labels_csv import find_table, list_labelled, some
+from jax_resnet.errors import UserError, say
 from jax_resnet.model import MIN_IMAGE_SIZE
 
 _SPLITS = ("train", "val", "test")
@@ -123,6 +123,7 @@ def _find_splits(root: Path) -> dict[str, str]:
         raise UserError(
             f"{root} has no folder {lacking}: expected train, and test or val or both of them"
         )
+    say_loose(root, "splits")
     found = {"train": "train", "val": "".join(validation), "test": "test"}
     return {split: name for split, name in found.items() if name in beside}
 
@@ -132,9 +133,16 @@ def _list_classes(folder: Path) -> Files:
     classes = {_text(entry): list_files(entry) for entry in list_files(folder) if entry.is_dir()}
     if len(classes) < 2:
         raise UserError(f"{folder} has {len(classes)} subfolders, expected one for each class")
+    say_loose(folder, "classes")
     if empty := [name for name, paths in classes.items() if not paths]:
         raise UserError(f"{folder} has no images in {', '.join(empty)}")
     return classes
+
+
+def say_loose(folder: Path, what: str) -> None:
+    """Says which files lie beside the folders that are read."""
+    if loose := [path.name for path in list_files(folder) if not path.is_dir()]:
+        say(f"{folder}: not read, because folders are its {what}: {some(loose)}")
 
 
 def _text(folder: Path) -> str:

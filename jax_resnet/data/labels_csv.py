@@ -42,11 +42,11 @@ def list_labelled(table: Path) -> dict[str, list[Path]]:
     labels = _read(table)
     if bare := [name for name in files if name not in labels]:
         raise UserError(
-            f"{table} has no row for {_some(bare)} in {folder}, expected one for everything there, "
+            f"{table} has no row for {some(bare)} in {folder}, expected one for everything there, "
             f"or no {table.name} where folders are the classes"
         )
     if lost := [name for name in labels if name not in files]:
-        raise UserError(f"{folder} has no {_some(lost)}, expected an image for each row of {table}")
+        raise UserError(f"{folder} has no {some(lost)}, expected an image for each row of {table}")
     classes: dict[str, list[Path]] = {label: [] for label in sorted(set(labels.values()))}
     if len(classes) < 2:
         raise UserError(f"{table} has {len(classes)} classes, expected 2 or more")
@@ -54,7 +54,7 @@ def list_labelled(table: Path) -> dict[str, list[Path]]:
         classes[labels[name]].append(path)
     beside = [path.name for path in list_files(root) if path not in (table, train)]
     if folder == train and beside:
-        say(f"{root}: not read, because {table.name} is of train: {_some(beside)}")
+        say(f"{root}: not read, because {table.name} is of train: {some(beside)}")
     return classes
 
 
@@ -65,12 +65,11 @@ def _read(table: Path) -> dict[str, str]:
     try:
         rows = ([cell.strip() for cell in row] for row in reader)
         if (header := next(rows, [])) != ["id", "label"]:
-            raise UserError(f"{table} begins with {_some(header) or None}, expected id, label")
+            raise UserError(f"{table} begins with {some(header) or None}, expected id, label")
         for row in filter(None, rows):  # without blank lines
             if len(row) != 2 or not all(row):
                 raise UserError(
-                    f"{table}, line {reader.line_num}, is {_some(row)}, expected an id and "
-                    "its label"
+                    f"{table}, line {reader.line_num}, is {some(row)}, expected an id and its label"
                 )
             name, label = f"{row[0]}.png", row[1]
             if name in labels:
@@ -81,7 +80,7 @@ def _read(table: Path) -> dict[str, str]:
     return labels
 
 
-def _some(names: Sequence[str]) -> str:
+def some(names: Sequence[str]) -> str:
     """The first three, and how many more there are."""
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return ", ".join(names[:3]) + more

@@ -38,6 +38,7 @@ def convert_from_torch(
     mean: tuple[float, ...] | None = None,
     std: tuple[float, ...] | None = None,
     class_names: tuple[str, ...] | None = None,
+    image_size: tuple[int, int] = (32, 32),
 ) -> str:
     """Writes the Classifier file of a PyTorch state dict; returns a line that describes it.
 
@@ -49,7 +50,12 @@ def convert_from_torch(
     state = read_state_dict(source)
     try:
         classifier, family = from_torch(
-            state, shortcut=shortcut, mean=mean, std=std, class_names=class_names
+            state,
+            shortcut=shortcut,
+            mean=mean,
+            std=std,
+            class_names=class_names,
+            image_size=image_size,
         )
     except UserError as error:
         raise UserError(f"{source}: {error}") from error
@@ -68,7 +74,9 @@ def convert_from_torch(
     model = classifier.model
     return (
         f"{out}: {family.name} ResNet-{model.depth}, shortcut {model.shortcut or 'none'}, "
-        f"{model.num_classes} classes; inputs normalised by mean {constants('mean', mean)}, "
+        f"{model.num_classes} classes from {classifier.class_names[0]} to "
+        f"{classifier.class_names[-1]}, images of {image_size[0]}x{image_size[1]} pixels; inputs "
+        f"normalised by mean {constants('mean', mean)}, "
         f"std {constants('std', std)}"
     )
 
@@ -109,6 +117,8 @@ def convert_to_torch(
         for each in ("mean", "std")
     ]
     flags = [f"--{each}" for each in numbers]
+    if classifier.image_size != (32, 32):
+        flags += ["--image-size", *map(str, classifier.image_size)]
     if classifier.class_names != CIFAR10_CLASSES:
         flags += ["--class-names", *map(shlex.quote, classifier.class_names)]
     return (

@@ -28,6 +28,7 @@ def from_torch(
     mean: tuple[float, ...] | None = None,
     std: tuple[float, ...] | None = None,
     class_names: tuple[str, ...] | None = None,
+    image_size: tuple[int, int] = (32, 32),
 ) -> tuple[Classifier, Family]:
     """A `Classifier` with the weights of a PyTorch net, and the family of the weights' names.
 
@@ -40,7 +41,8 @@ def from_torch(
         mean: of the inputs scaled to [0, 1], one number a channel, in [0, 1]; by default the
             family's, which torchvision's has not.
         std: standard deviation, like `mean`, above 0 and at most 1.
-        class_names: by default CIFAR-10's for ten classes, else "0", "1", ...
+        class_names: by default CIFAR-10's for ten classes of RGB images, else "0", "1", ...
+        image_size: height and width, in pixels, of the net's training images.
 
     Raises:
         UserError: if the names are of no family; if arrays are missing, extra, of a wrong shape
@@ -53,7 +55,7 @@ def from_torch(
     model = describe(state, family, shortcut)
     channels = _shape(state, f"{family.stem_conv}.weight", 4)[1]
     variables = _transpose(state, family, model, channels)
-    class_names = _name_classes(class_names, model.num_classes)
+    class_names = _name_classes(class_names, model.num_classes, channels)
     if family.mean is not None and len(family.mean) == channels:
         mean = family.mean if mean is None else mean
         std = family.std if std is None else std
@@ -68,6 +70,7 @@ def from_torch(
         std=_per_channel("std", std, channels),
         model=model,
         class_names=class_names,
+        image_size=image_size,
     )
     return classifier, family
 
@@ -173,6 +176,12 @@ def describe(
 
     if shortcut == "auto":
         shortcut = "conv1x1" if blocks(family.shortcut_conv) else family.shortcuts[0]
+    elif shortcut not in family.shortcuts:
+        able = " or ".join(each or "none" for each in family.shortcuts)
+        raise UserError(
+            f"`shortcut` is {shortcut or 'none'}, which no net with {family.name}'s names has: "
+            f"expected {able}"
+        )
     num_classes = _shape(state, f"{family.head}.weight", 2)[0]
     channels = list(ResNet.channels)
     for i in range(len(channels)):
@@ -190,9 +199,12 @@ def _shape(state: Mapping[str, np.ndarray], name: str, dimensions: int) -> tuple
     return shape
 
 
-def _name_classes(given: tuple[str, ...] | None, count: int) -> tuple[str, ...]:
+def _name_classes(given: tuple[str, ...] | None, count: int, channels: int) -> tuple[str, ...]:
     if given is None:
-        return CIFAR10_CLASSES if count == 10 else tuple(str(i) for i in range(count))
+        numbers = tuple(str(i) for i in range(count))
+        return CIFAR10_CLASSES if (count, channels) == (10, 3) else numbers
+    if len({*given}) < len(given):
+        raise UserError(f"`class_names` has a name twice: {' '.join(given)}")
     if len(given) != count:
         raise UserError(
             f"`class_names` has {len(given)} names, expected {count}: one for each class of the net"

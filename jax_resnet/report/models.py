@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from jax_resnet.classifier import CLASSIFIER_FILE, Classifier
+from jax_resnet.errors import UserError
 from jax_resnet.files import CHECKSUMS
 from jax_resnet.pretrained import load_classifier
 
@@ -28,6 +29,14 @@ def load_model(model: str | os.PathLike[str]) -> Classifier:
 
 
 def is_unfinished(folder: Path) -> bool:
-    """Whether a run's folder holds a checkpoint but no `Classifier` yet."""
-    has_classifier = (folder / CLASSIFIER_FILE).is_file()
-    return not has_classifier and any(folder.glob(f"checkpoints/[0-9]*/{CHECKSUMS}"))
+    """Whether a run's folder holds a checkpoint but no `Classifier` yet.
+
+    Raises:
+        UserError: if the run has a result and no `Classifier`.
+    """
+    file = folder / CLASSIFIER_FILE
+    if file.is_file() or not any(folder.glob(f"checkpoints/[0-9]*/{CHECKSUMS}")):
+        return False
+    if (folder / "result.json").is_file():
+        raise UserError(f"{file} is missing: `resume` the run, and it is written again")
+    return True

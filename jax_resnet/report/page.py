@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from jax_resnet.classifier import Classifier
+from jax_resnet.data.dataset import fingerprint
 from jax_resnet.errors import UserError
 from jax_resnet.report import figures
 from jax_resnet.report.finished import Environment, checked, read_finished, read_metrics
@@ -52,6 +53,7 @@ class RunReport:
     predictions: Predictions
     mistakes: list[Mistake]
     references: dict[str, float]
+    test_images: str
     is_finished: bool = True
 
     @property
@@ -107,7 +109,8 @@ def read_run(folder: Path, data_dir: Path | None = None) -> RunReport:
     name = folder.resolve().name
     return RunReport(
         name, config.to_json(), environment, records, result, classifier, predictions, mistakes,
-        references=published(config), is_finished=loaded.step is None,
+        references=published(config), test_images=fingerprint(sorted(dataset.test.hashes())),
+        is_finished=loaded.step is None,
     )  # fmt: skip
 
 
@@ -140,7 +143,7 @@ def render(runs: Sequence[RunReport]) -> str:
     """The HTML page.
 
     Raises:
-        UserError: if two runs have the same name, or different classes.
+        UserError: if two runs have the same name, or different classes or test images.
     """
     import jinja2
 
@@ -150,6 +153,8 @@ def render(runs: Sequence[RunReport]) -> str:
         raise UserError(f"the runs are named {names}, expected a different name for each")
     if len({run.classifier.class_names for run in runs}) > 1:
         raise UserError("the runs have different classes, expected runs on one data set")
+    if len({run.test_images for run in runs}) > 1:
+        raise UserError("the runs have different test images, expected runs on one data set")
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )

@@ -82,8 +82,10 @@ class Checkpoints:
             copies = {file.name: file.read_bytes() for file in files if file.exists()}
         if jax.process_count() > 1:  # all processes talk to each other in the same order
             self._write(step, tree, copies, best)
-        else:  # the next step donates the tree
-            self._writing = self._writer.submit(self._write, step, _copy(tree), copies, best)
+        else:
+            self._writing = self._writer.submit(
+                self._write, step, _on_one_device(tree), copies, best
+            )
 
     def wait(self) -> None:
         """Returns when the last checkpoint is written.
@@ -144,6 +146,16 @@ class Checkpoints:
 @jax.jit
 def _copy(tree: Any) -> Any:
     return jax.tree.map(jnp.copy, tree)
+
+
+def _on_one_device(tree: Any) -> Any:
+    """A copy of arrays that every device holds, as the next step donates them.
+
+    What several devices hold, Orbax splits by programs of its own. On CPU devices these and the
+    training's, from two threads, can wait for each other until XLA ends the process.
+    """
+    assert all(array.is_fully_replicated for array in jax.tree.leaves(tree))
+    return jax.tree.map(lambda array: array.addressable_data(0), _copy(tree))
 
 
 def all_checkpoints(folder: Path) -> list[Path]:

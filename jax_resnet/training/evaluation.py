@@ -13,9 +13,10 @@ from jaxtyping import Array
 from jax_resnet.classifier import Classifier
 from jax_resnet.data.dataset import Split
 from jax_resnet.errors import UserError
+from jax_resnet.predict import images_at_once
 from jax_resnet.training.step import eval_step
 
-BATCH_SIZE = 500  # of images of 32x32 pixels or fewer; of larger ones, as many pixels
+BATCH_SIZE = 500
 
 
 class Padded(struct.PyTreeNode):
@@ -31,7 +32,7 @@ def to_device(split: Split, batch_size: int | None = None, sharding: Any = None)
     """The split in device memory; the padding of the last batch is never counted."""
     if batch_size is None:
         _, height, width, _ = split.images.shape
-        batch_size = min(BATCH_SIZE, max(1, BATCH_SIZE * 32 * 32 // (height * width)))
+        batch_size = images_at_once(BATCH_SIZE, height, width)
     missing = -len(split) % batch_size
     padded = Padded(
         np.pad(split.images, ((0, missing), (0, 0), (0, 0), (0, 0))),

@@ -80,6 +80,11 @@ def train_turn(turn: Turn, device: jax.Device, signals: list[int]) -> Ends:
     for number, run in turn.items():
         try:
             if run.resume and (result := finished(run)):
+                if chosen(result).get("split", "test") != run.scored_split:
+                    raise UserError(
+                        f"{run.folder} has test scores, expected those of validation without "
+                        "`test`: choose another `name`"
+                    )
                 ends[number] = result
                 continue
             begin(run)

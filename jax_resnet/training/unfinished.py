@@ -63,9 +63,14 @@ def choose_step(run: Run) -> tuple[int, str]:
         raise UserError(f"{run.folder} has no good checkpoint: {faults}")
     if faults:
         say(f"{faults}; other checkpoints are good")
-    best = best_step(run.records(), steps)
+    best, of_all = best_step(run.records(), steps), best_step(run.records())
     if best is None:
         return steps[-1], "its last checkpoint"
+    if best != of_all:
+        return (
+            best,
+            f"its best checkpoint on validation that is left, without that of step {of_all}",
+        )
     return best, "its best checkpoint on validation"
 
 

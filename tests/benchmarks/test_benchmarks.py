@@ -29,6 +29,7 @@ SLOW = pytest.mark.slow  # a process of a dozen seconds, of which a like one is 
 MARKS = {"jax_resnet, train.py": [], "PyTorch": [TORCH], "torch.compile": [TORCH, SLOW]}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=MARKS.get(name, SLOW)) for name in IMPLEMENTATIONS]
 )
@@ -54,6 +55,7 @@ def test_every_kind_of_case_runs(changed):
     assert all(row["images_per_second"] > 0 and row["ratio_to_flax"] > 0 for row in rows)
 
 
+@pytest.mark.long
 def test_the_command_prints_a_row_for_each_implementation(monkeypatch, capsys):
     monkeypatch.setattr(benchmark, "STEP", TINY)
     monkeypatch.setattr(benchmark, "ROUND_SECONDS", 0.01)

@@ -36,6 +36,7 @@ def call(monkeypatch, capsys):
     return run
 
 
+@pytest.mark.long
 def test_the_same_commands_take_cifar100(call, data_dir, tmp_path):
     flags = ["--dataset", "cifar100", "--data-dir", data_dir, "--depth", 8, "--steps", 2]
     flags += ["--batch-size", 16, "--val-fraction", 0.01, "--runs-dir", tmp_path, "--name", "run"]

@@ -44,6 +44,7 @@ def binary(genuine, tmp_path_factory) -> Path:
     return write_original(genuine, tmp_path_factory.mktemp("binary"))
 
 
+@pytest.mark.long
 @needs_cifar10
 def test_prepared_cifar10_is_whole(genuine):
     assert (len(genuine.train), len(genuine.validation), len(genuine.test)) == (50_000, 0, 10_000)
@@ -76,6 +77,7 @@ def test_loading_is_quick_and_without_tensorflow():
     assert done.stdout.split() == ["False", "True"]
 
 
+@pytest.mark.long
 @needs_cifar10
 def test_the_original_gives_the_same_images_in_the_same_order(genuine, binary):
     dataset = load("cifar10", binary.parent)

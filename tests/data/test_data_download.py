@@ -122,6 +122,7 @@ def continue_for_ever(handler: Handler) -> None:
         handler.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n" * 100)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("answer", [drip_content, drip_headers, continue_for_ever])
 def test_a_server_that_is_too_slow_is_given_up(server, tmp_path, answer):
     server.answers["/file"] = answer

@@ -99,7 +99,7 @@ def test_each_class_is_divided_in_proportion_and_always_alike(tmp_path):
     np.testing.assert_array_equal(load("folder", copy, **options).test.images, dataset.test.images)
 
 
-def test_litter_and_stray_files_are_passed_over(tmp_path):
+def test_litter_is_passed_over_and_stray_files_are_named(tmp_path, capsys):
     fill(tmp_path, {"a": 10, "b": 10})
     for name in ("a/.DS_Store", "a/Thumbs.db", "labels.txt", ".cache"):
         (tmp_path / name).write_bytes(b"x")
@@ -109,6 +109,8 @@ def test_litter_and_stray_files_are_passed_over(tmp_path):
     dataset = load("folder", tmp_path, image_size=(4, 4), channels=1)
     assert (len(dataset.train), len(dataset.validation), len(dataset.test)) == (16, 2, 2)
     assert dataset.class_names == ("a", "b")
+    said = capsys.readouterr().err
+    assert said == f"{tmp_path}: not read, because folders are its classes: labels.txt\n"
 
 
 def test_litter_beside_the_splits_and_their_classes_is_passed_over(tmp_path):

@@ -100,6 +100,7 @@ def test_keras_archive_is_found_and_has_to_be_the_authors(
     assert server.asked == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "name",
     [

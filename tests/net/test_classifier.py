@@ -90,6 +90,7 @@ def test_the_dtype_of_the_computation_is_kept(classifier, images, tmp_path, dtyp
     np.testing.assert_array_equal(loaded(images), classifier(images))
 
 
+@pytest.mark.long
 def test_the_width_is_kept(images, tmp_path):
     model = ResNet(8, 3, channels=(4, 6, 10))
     variables = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 8, 8, 3)))

@@ -156,6 +156,7 @@ def test_evaluation(depth, shortcut, size, batch, dtype):
     assert abs(sums["loss"] - losses(expected, labels).mean()) < LOGITS[dtype] * expected.std()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("depth", "shortcut", "size", "batch"), CASES[:1] + CASES[len(QUICK) :])
 def test_train_step(depth, shortcut, size, batch):
     """Loss, statistics and gradients; those of bfloat16 against those of float32."""

@@ -21,6 +21,8 @@ from jax_resnet.model import Block, Stage
 from jax_resnet.norm import BatchNorm
 from jax_resnet.training import TrainState, train_step
 
+pytestmark = pytest.mark.long
+
 IMAGES = jax.random.normal(jax.random.key(1), (8, 8, 8, 1))
 LABELS = jnp.arange(8) % 3
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from jax_resnet import Classifier, ResNet
 from jax_resnet.errors import UserError
-from jax_resnet.predict import input_shape, predict
+from jax_resnet.predict import images_at_once, input_shape, predict
 
 
 def make_classifier(mean_shape=(3,), channels=3, names=("cat", "dog", "ü $x$", "frog")):
@@ -72,6 +72,12 @@ def softmax(logits):
     return powers / powers.sum(1, keepdims=True)
 
 
+def test_large_images_are_computed_a_few_at_a_time():
+    shapes = [(32, 32), (71, 71), (256, 256), (1024, 1024)]
+    assert [images_at_once(100, *shape) for shape in shapes] == [100, 100, 7, 1]
+
+
+@pytest.mark.long
 @pytest.mark.parametrize("batch_size", [1, 3, 7, 100])
 def test_probabilities_are_the_softmax_of_the_logits_whatever_the_batch(
     classifier, images, batch_size

@@ -44,6 +44,7 @@ def test_a_model_is_what_its_card_says(name):
     assert classifier.class_names[3] == "cat"
 
 
+@pytest.mark.long
 @needs_cifar10
 def test_a_model_gets_its_cards_share_of_some_test_images():
     test, count, name = load("cifar10", DATA_DIR).test, 100, "resnet20-zeropad"

@@ -259,6 +259,30 @@ def test_what_is_written_is_read_back_by_the_flags_that_are_printed(call, tmp_pa
     np.testing.assert_allclose(ours, pretrained("resnet20-zeropad")(images), atol=1e-3)
 
 
+def test_the_size_of_the_images_goes_out_and_comes_back(call, tmp_path):
+    net = pretrained("resnet20-zeropad").replace(image_size=(64, 48))
+    net.save(tmp_path / "net.safetensors")
+    _, said, _ = call("convert.py", tmp_path / "net.safetensors", tmp_path / "out.npz")
+    flags = said.split("to convert it back add ")[1].split()
+    code, said, _ = call("convert.py", tmp_path / "out.npz", tmp_path / "in.safetensors", *flags)
+    assert (code, "images of 64x48 pixels" in said) == (0, True)
+    assert Classifier.load(tmp_path / "in.safetensors").image_size == (64, 48)
+
+
+def test_what_contradicts_the_weights_is_refused_or_not_assumed(call, refused, tmp_path):
+    source, out = tmp_path / "in.npz", tmp_path / "out.safetensors"
+    np.savez(source, **state_of("akamaster", "subsample"))
+    assert "--shortcut is zeropad, which no net with akamaster" in refused(
+        source, out, "--shortcut", "zeropad"
+    )
+    twice = ["--class-names", *"aacdefghij"]
+    assert "--class-names has a name twice" in refused(source, out, *twice)
+    gray = tmp_path / "gray.npz"
+    np.savez(gray, **state_of(channels=1))
+    code, stdout, _ = call("convert.py", gray, out, "--mean", 0.5, "--std", 0.2)
+    assert (code, "10 classes from 0 to 9" in stdout) == (0, True)
+
+
 def test_weights_of_pytorch_become_no_file_of_pytorch(call, refused, tmp_path):
     call("convert.py", "resnet20-zeropad", tmp_path / "out.npz")
     for name in ("in.pt", "in.npz", "in.pth.tar"):

@@ -77,6 +77,19 @@ def test_the_page_says_that_the_run_goes_on(config, best):
     assert f"those of the state at step {best['step']}" in page
 
 
+def test_a_page_of_runs_with_other_test_images_is_refused(config):
+    run = read_run(config.folder)
+    with pytest.raises(UserError, match="different test images"):
+        render([run, dataclasses.replace(run, name="other", test_images="others")])
+
+
+def test_a_finished_run_without_its_classifier_is_not_taken_for_one_that_goes_on(config, tmp_path):
+    folder = shutil.copytree(config.folder, tmp_path / "run")
+    write_json(folder / "result.json", {"last": {"step": 24}})
+    with pytest.raises(UserError, match=r"classifier\.safetensors is missing: `resume` the run"):
+        load_model(folder)
+
+
 def test_a_run_for_tuning_shows_no_test_scores(config, tmp_path):
     folder = shutil.copytree(config.folder, tmp_path / "run")
     settings = json.loads((folder / "config.json").read_text())

@@ -72,6 +72,7 @@ def assert_close(ours, theirs, *, median, largest):
         assert gap.max() < largest, f"{name} differs by up to {gap.max()}"
 
 
+@pytest.mark.long
 def test_logits_of_the_first_batch_in_train_mode(trajectory):
     recorded, classifier, first, _, images, *_ = trajectory
     logits, _ = classifier.model.apply(

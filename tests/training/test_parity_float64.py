@@ -83,6 +83,7 @@ def assert_close(ours, theirs, bound):
     np.testing.assert_array_less(gaps, bound)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "case",
     [pytest.param(c, marks=pytest.mark.slow if c.depth > 20 else ()) for c in CASES],

@@ -133,6 +133,14 @@ def test_a_run_does_not_replace_the_result_of_seeds_of_its_name(three):
     assert (single.folder / "result.json").read_bytes() == before
 
 
+def test_no_mean_is_of_test_and_validation_scores(three):
+    config, _ = three
+    tuning = dataclasses.replace(config, test=False, resume=True, seeds=2)
+    with pytest.raises(UserError, match="a run-seed1 has test scores, expected those of valid"):
+        train_seeds(tuning)
+    assert not (tuning.folder / "result.json").exists()
+
+
 def test_a_mean_says_which_runs_lost_a_better_state(tmp_path, monkeypatch):
     def train_one(runs, **_how):
         ((config, _),) = runs

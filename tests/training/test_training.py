@@ -27,6 +27,7 @@ def fresh(config, seed=0):
     return TrainState.init(jax.random.key(seed), model, make_optimizer(config), (8, 8, 1))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_steps_lower_the_loss_and_donate_the_state(recipe):
     state = fresh(RECIPES[recipe])
@@ -87,6 +88,7 @@ def test_label_smoothing_is_spread_over_all_classes():
     assert smoothed == pytest.approx(0.7 * plain[0] + 0.1 * sum(plain), rel=1e-6)
 
 
+@pytest.mark.long
 def test_two_views_of_each_image_are_trained_with_and_drawn_together():
     config = Config(depth=8, batch_size=4)
     state, n = fresh(config), 4
