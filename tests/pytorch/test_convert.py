@@ -140,7 +140,7 @@ def test_refusals_name_the_file_or_the_flag(call, refused, tmp_path):
     assert "absent.npz can't be read" in refused(tmp_path / "absent.npz", out)
     assert "weights.h5 ends in '.h5'" in refused(tmp_path / "weights.h5", out)
     assert "out.bin ends in '.bin'" in refused(model, tmp_path / "out.bin")
-    assert "leave --shortcut, --mean, --std and --class-names out" in refused(
+    assert "leave --shortcut, --mean, --std, --class-names and --image-size out" in refused(
         model, out, "--shortcut", "zeropad"
     )
     assert "--family is for a Classifier" in refused(good, out, "--family", "article")
