@@ -42,7 +42,8 @@ def queue() -> Iterator[str]:
 
 
 def train_all(runs: list[list[str]], at_once: int) -> int:
-    """Trains the runs, given by their flags; returns how many failed."""
+    """Trains the runs, given by their flags; returns the exit code: 1 if one failed, `STOPPED` if
+    this process was told to stop."""
     running: set[subprocess.Popen[bytes]] = set()
     stopping = False
 
@@ -71,8 +72,8 @@ def train_all(runs: list[list[str]], at_once: int) -> int:
     with ThreadPoolExecutor(at_once) as pool:
         codes = list(pool.map(train, runs))
     if stopping:
-        sys.exit(STOPPED)
-    return sum(code not in (0, STOPPED) for code in codes)
+        return STOPPED
+    return int(any(code not in (0, STOPPED) for code in codes))
 
 
 def command() -> None:
@@ -95,7 +96,7 @@ def command() -> None:
         print(shlex.join(flags), flush=True)
     if not own.list:
         os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-        sys.exit(1 if train_all(left, own.at_once) else 0)
+        sys.exit(train_all(left, own.at_once))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import re
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 
 # C0 and C1 controls, marks that change the direction of text, line separators, lone surrogates.
@@ -17,6 +18,12 @@ class UserError(ValueError):
     name, in backquotes (`` `class_names` has 3 names, expected 10 ``); a command prints its flag
     there, and ends with exit code 2.
     """
+
+
+def some(names: Sequence[str], shown: int = 3) -> str:
+    """The first names of many, and how many more there are."""
+    more = f" and {len(names) - shown} more" if len(names) > shown else ""
+    return ", ".join(names[:shown]) + more
 
 
 def printable(text: object) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from jax_resnet.cli.flags import Json, Model, parse
-from jax_resnet.errors import UserError, printable, say
+from jax_resnet.errors import UserError, printable, say, some
 
 if TYPE_CHECKING:
     import numpy as np
@@ -85,11 +85,8 @@ def find_images(paths: Sequence[Path]) -> list[Path]:
     if not files:
         raise UserError("no images are given, expected image files or folders of them")
     if skipped:
-        shown, more = ", ".join(map(str, skipped[:NAMED])), len(skipped) - NAMED
-        say(
-            f"skipped, as not images of a known format ({formats}): {shown}"
-            f"{f' and {more} more' if more > 0 else ''}"
-        )
+        names = some([*map(str, skipped)], NAMED)
+        say(f"skipped, as not images of a known format ({formats}): {names}")
     return files
 
 

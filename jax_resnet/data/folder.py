@@ -9,8 +9,8 @@ import numpy as np
 from jax_resnet.classifier import MAX_IMAGE_SIZE
 from jax_resnet.data.dataset import Dataset, Split
 from jax_resnet.data.images import decode_images, list_files
-from jax_resnet.data.labels_csv import find_table, list_labelled, some
-from jax_resnet.errors import UserError, say
+from jax_resnet.data.labels_csv import find_table, list_labelled
+from jax_resnet.errors import UserError, say, some
 from jax_resnet.model import MIN_IMAGE_SIZE
 
 _SPLITS = ("train", "val", "test")

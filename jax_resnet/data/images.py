@@ -22,6 +22,7 @@ import concurrent.futures
 import io
 import os
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -63,11 +64,7 @@ def list_files(folder: Path) -> list[Path]:
 
 def is_foreign(path: Path) -> bool:
     """Whether a file has neither an image's name nor the content of one that can be read."""
-    from PIL import Image
-
-    Image.init()
-    suffixes = {end for end, name in Image.registered_extensions().items() if name in FORMATS}
-    if path.suffix.lower() in suffixes:
+    if path.suffix.lower() in _suffixes():
         return False
     if not path.is_file():  # opening a pipe waits for another program
         return True
@@ -76,6 +73,15 @@ def is_foreign(path: Path) -> bool:
     except Exception:  # as in `decode_image`
         return True
     return False
+
+
+@cache
+def _suffixes() -> frozenset[str]:
+    """The suffixes of images, in lower case."""
+    from PIL import Image
+
+    known = Image.registered_extensions()  # makes Pillow load its formats
+    return frozenset(suffix for suffix, name in known.items() if name in FORMATS)
 
 
 def decode_image(

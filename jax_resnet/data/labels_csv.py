@@ -2,11 +2,10 @@
 
 import csv
 import io
-from collections.abc import Sequence
 from pathlib import Path
 
 from jax_resnet.data.images import list_files
-from jax_resnet.errors import UserError, say
+from jax_resnet.errors import UserError, say, some
 from jax_resnet.files import read_text
 
 _NAMES = ("labels.csv", "trainLabels.csv")
@@ -78,9 +77,3 @@ def _read(table: Path) -> dict[str, str]:
     except csv.Error as error:
         raise UserError(f"{table}, line {reader.line_num}, can't be read: {error}") from None
     return labels
-
-
-def some(names: Sequence[str]) -> str:
-    """The first three, and how many more there are."""
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return ", ".join(names[:3]) + more

@@ -63,7 +63,8 @@ def choose_step(run: Run) -> tuple[int, str]:
         raise UserError(f"{run.folder} has no good checkpoint: {faults}")
     if faults:
         say(f"{faults}; other checkpoints are good")
-    best, of_all = best_step(run.records(), steps), best_step(run.records())
+    records = run.records()
+    best, of_all = best_step(records, steps), best_step(records)
     if best is None:
         return steps[-1], "its last checkpoint"
     if best != of_all:

@@ -63,6 +63,7 @@ def program(config):
     step = make_step(config, mesh)
     traced, ends = jax.make_jaxpr(step, return_shape=True)(state, programs.zeros(), data, epoch)
     assert jax.tree.structure(ends[0]) == jax.tree.structure(state)
+    assert ends[1]["loss"].shape == ()
     return str(traced)
 
 

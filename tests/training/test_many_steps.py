@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from support import assert_same_run, records, sigterm_at, train
 
+from jax_resnet import Classifier
 from jax_resnet.run.signals import Interrupted
 from jax_resnet.training import programs
 from jax_resnet.training import train as training
@@ -93,6 +94,11 @@ def test_one_device_and_two_give_the_same_up_to_rounding(config, whole, tmp_path
 
 def test_single_steps_give_the_same_up_to_rounding(whole, by_single_steps):
     assert_close(records(by_single_steps), records(whole))
+    ours, theirs = (
+        Classifier.load(folder / "classifier.safetensors").variables
+        for folder in (by_single_steps, whole)
+    )
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-3), ours, theirs)
 
 
 def test_a_dispatch_is_four_single_steps_up_to_rounding(config, dispatch):

@@ -148,7 +148,8 @@ def test_logits_in_eval_mode_after_the_last_step(trajectory):
     logits = np.asarray(classifier.replace(variables=corrected)(recorded["images"][0]))
     gaps = np.abs(logits - recorded["eval_logits_after"])
     assert np.median(gaps) < 1e-2, f"half the gaps exceed {np.median(gaps)}"
-    assert gaps.max() < 6e-2, f"logits differ by up to {gaps.max()}"
+    largest = 6e-2 if jax.__version_info__ < (0, 8) else 5e-2  # the oldest jaxlib rounds otherwise
+    assert gaps.max() < largest, f"logits differ by up to {gaps.max()}"
 
 
 def test_eval_mode_computes_what_pytorch_computes(trajectory):
