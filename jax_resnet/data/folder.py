@@ -34,8 +34,9 @@ def load_folder(
     `validation`), each with the same subfolders, one for each class; or it holds these subfolders
     directly; or it holds images and a table of their classes, which `list_labelled` describes. In
     these two cases each class is shuffled and divided by `split_proportions`, always in the same
-    way. Every file is decoded, and all bad ones are listed at once. The data set is flippable: a
-    mirrored image is of the same class.
+    way. Every file is decoded, and all bad ones are listed at once. Copies of training images in
+    the other splits are counted on stderr. The data set is flippable: a mirrored image is of the
+    same class.
 
     Arguments are those of `jax_resnet.data.load`.
 
@@ -66,6 +67,7 @@ def load_folder(
         splits[split] = Split(images[start : start + len(labels)], labels)
         start += len(labels)
     train, validation, test = (splits[split] for split in _SPLITS)
+    say_copies(root, train, validation, test)
     return Dataset("folder", train, validation, test, tuple(names), flippable=True)
 
 
@@ -143,6 +145,17 @@ def say_loose(folder: Path, what: str) -> None:
     """Says which files lie beside the folders that are read."""
     if loose := [path.name for path in list_files(folder) if not path.is_dir()]:
         say(f"{folder}: not read, because folders are its {what}: {some(loose)}")
+
+
+def say_copies(root: Path, train: Split, validation: Split, test: Split) -> None:
+    """Says how many images of validation and test are training images too."""
+    trained = {*train.hashes()}
+    for name, split in (("validation", validation), ("test", test)):
+        if count := sum(each in trained for each in split.hashes()):
+            say(
+                f"{root}: {count} of the {len(split)} {name} images are equal to training images "
+                "of the same class: scores on them say little of new images"
+            )
 
 
 def _text(folder: Path) -> str:

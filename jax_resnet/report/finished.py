@@ -8,7 +8,9 @@ from typing_extensions import TypedDict
 
 from jax_resnet.errors import UserError
 from jax_resnet.files import read_json
+from jax_resnet.run.environment import differences
 from jax_resnet.run.folder import Run
+from jax_resnet.run.records import read_environment, read_lines
 
 Count = Annotated[int, Field(ge=0, lt=2**31)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -57,12 +59,18 @@ class Result(TypedDict):
 
 
 class Environment(TypedDict):
-    """What the page shows of a `config.json` beside its settings."""
+    """What the page shows of the place where a run was begun, or went on."""
 
     devices: Annotated[list[str], Field(min_length=1)]
     python: str
     versions: dict[str, str | None]
     commit: str | None
+
+
+class Start(Environment):
+    """The first line of a `starts.jsonl`, or one that differs from the line before."""
+
+    step: Count
 
 
 def checked(kind: Any, value: T, path: Path) -> T:
@@ -106,3 +114,21 @@ def read_metrics(run: Run) -> list[dict[str, Any]]:
         UserError: if they are damaged.
     """
     return checked(list[Record], run.records(), run.metrics_file)
+
+
+def read_starts(run: Run) -> list[dict[str, Any]]:
+    """Where the run was begun, and each other place where it went on, with the `step` from which.
+
+    Raises:
+        UserError: if a file is damaged.
+    """
+    begun: dict[str, Any] = {"step": 0} | checked(
+        Environment, read_environment(run.config_file), run.config_file
+    )
+    starts = [begun]
+    for start in checked(list[Start], read_lines(run.starts_file), run.starts_file):
+        starts = [each for each in starts if each["step"] < start["step"]]  # the others were lost
+        place = {name: value for name, value in start.items() if name not in ("step", "time")}
+        if not starts or differences(starts[-1], place):
+            starts.append(start)
+    return starts

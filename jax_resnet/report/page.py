@@ -16,11 +16,10 @@ from jax_resnet.classifier import Classifier
 from jax_resnet.data.dataset import fingerprint
 from jax_resnet.errors import UserError
 from jax_resnet.report import figures
-from jax_resnet.report.finished import Environment, checked, read_finished, read_metrics
+from jax_resnet.report.finished import read_finished, read_metrics, read_starts
 from jax_resnet.report.predictions import Predictions
 from jax_resnet.report.run_model import RunModel, load_run
 from jax_resnet.run.folder import Run, chosen
-from jax_resnet.run.records import read_environment
 from jax_resnet.training.config import Config
 from jax_resnet.training.config_file import read_config
 from jax_resnet.training.evaluation import evaluate, to_device
@@ -46,7 +45,7 @@ class RunReport:
 
     name: str
     config: dict[str, Any]
-    environment: dict[str, Any]
+    starts: list[dict[str, Any]]
     records: list[dict[str, Any]]
     result: dict[str, Any]
     classifier: Classifier
@@ -60,6 +59,12 @@ class RunReport:
     def scores(self) -> dict[str, Any]:
         """Step, loss and test accuracy of the classifier."""
         return chosen(self.result)
+
+    @property
+    def devices(self) -> str:
+        """That the run was made on, in order."""
+        kinds = [start["devices"] for start in self.starts]
+        return ", then ".join(dict.fromkeys(f"{len(each)} x {each[0]}" for each in kinds))
 
     @property
     def seconds(self) -> float:
@@ -94,7 +99,6 @@ def read_run(folder: Path, data_dir: Path | None = None) -> RunReport:
         records, result = read_finished(folder)
     else:
         records, result = read_so_far(run, loaded)
-    environment = checked(Environment, read_environment(run.config_file), run.config_file)
     predictions = Predictions.of(classifier, dataset.test)
     names = dataset.class_names
     mistakes = [
@@ -108,7 +112,7 @@ def read_run(folder: Path, data_dir: Path | None = None) -> RunReport:
     ]
     name = folder.resolve().name
     return RunReport(
-        name, config.to_json(), environment, records, result, classifier, predictions, mistakes,
+        name, config.to_json(), read_starts(run), records, result, classifier, predictions, mistakes,
         references=published(config), test_images=fingerprint(sorted(dataset.test.hashes())),
         is_finished=loaded.step is None,
     )  # fmt: skip

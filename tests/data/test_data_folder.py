@@ -51,6 +51,24 @@ def test_without_a_val_folder_validation_is_empty(tmp_path):
     assert len(load("folder", tmp_path, image_size=(4, 4), channels=1).validation) == 0
 
 
+def test_copies_of_training_images_are_counted(tmp_path, capsys):
+    fill(tmp_path / "train", {"a": 3, "b": 2})
+    (tmp_path / "val").symlink_to("train")
+    for name, value in (("a", 1), ("a", 100), ("b", 2)):  # the last is one of the other class
+        (tmp_path / "test" / name).mkdir(parents=True, exist_ok=True)
+        Image.new("L", (9, 9), value).save(tmp_path / "test" / name / f"{value}.png")
+    load("folder", tmp_path, image_size=(4, 4), channels=1)
+    stderr = capsys.readouterr().err
+    assert "5 of the 5 validation images are equal to training images" in stderr
+    assert "1 of the 3 test images are equal to training images" in stderr
+
+
+def test_other_images_are_not_called_copies(tmp_path, capsys):
+    fill(tmp_path, {"a": 20, "b": 20})
+    load("folder", tmp_path, image_size=(4, 4), channels=1)
+    assert "equal" not in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("name", ["val", "valid", "validation"])
 def test_validation_has_three_names(tmp_path, name):
     for split, count in (("train", 3), (name, 2), ("test", 1)):

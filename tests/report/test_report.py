@@ -135,6 +135,31 @@ def test_the_default_shortcut_is_named(runs, tmp_path):
     assert "<dt>shortcut</dt><dd>zeropad</dd>" in render([read_run(folder)])
 
 
+def test_the_page_says_where_a_run_went_on(runs, tmp_path):
+    """What a start did is lost if a later one begins at an earlier step, or at the same one."""
+    folder = shutil.copytree(runs[0], tmp_path / "one")
+    (first,) = map(json.loads, (folder / "starts.jsonl").read_text().splitlines())
+    gpu, tpu, old = {"devices": ["H100"]}, {"devices": ["v5e"]}, {"commit": "older"}
+    lines = [first, {"step": 9} | tpu, {"step": 9} | gpu, {"step": 12} | gpu, {"step": 18} | old]
+    text = "".join(json.dumps(first | line) + "\n" for line in lines)
+    (folder / "starts.jsonl").write_text(text)
+    run = read_run(folder)
+    assert [start["step"] for start in run.starts] == [0, 9, 18]
+    assert run.devices == "2 x cpu, then 1 x H100"
+    assert "v5e" not in render([run])
+    assert "from step 18" in render([run])
+
+
+def test_a_class_without_a_test_image_has_no_accuracy(runs):
+    one, two = map(read_run, runs)
+    some = one.predictions.labels != 3
+    few = Predictions(one.predictions.probabilities[some], one.predictions.labels[some])
+    assert "no image" not in render([one, two])
+    text = render([dataclasses.replace(one, predictions=few), two])
+    assert text.count("<td>no image</td>") == 2, "in the table of both runs, and in its own"
+    assert "nan" not in text
+
+
 def test_a_refused_report_leaves_no_file(call, runs, page, tmp_path):
     before = page.read_bytes()
     code, _, stderr = call("report.py", runs[0], "--out", page)
