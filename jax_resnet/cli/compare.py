@@ -1,16 +1,16 @@
 """Train several nets, depths and seeds, and draw them together."""
 
 import itertools
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from jax_resnet.cli.flags import parse
 from jax_resnet.cli.train import recipe_values
 from jax_resnet.cpu.allocator import keep_memory
-from jax_resnet.data import DatasetName
 from jax_resnet.errors import UserError, say
 from jax_resnet.files import replace_file, writing
 from jax_resnet.report.comparison import Variant
@@ -43,7 +43,7 @@ class Compare:
     """Instead of the recipe's."""
     label_smoothing: float | None = None
     """Instead of the recipe's."""
-    dataset: DatasetName = "cifar10"
+    dataset: Literal["cifar10", "cifar100", "digits"] = "cifar10"
     data_dir: Path | None = None
     """Where the data set is; by default $TFDS_DATA_DIR, or ~/tensorflow_datasets."""
     runs_dir: Path = Path("runs")
@@ -90,7 +90,10 @@ def configs(flags: Compare) -> Iterator[Config]:
         shortcut = None if variant == "cnn" else variant
         net = {"model": "resnet" if shortcut else "cnn", "shortcut": shortcut, "depth": depth}
         chosen = {"seed": seed, "resume": True} | net | changed
-        yield Config(**recipe_values(flags.recipe, chosen) | chosen)
+        try:
+            yield Config(**recipe_values(flags.recipe, chosen) | chosen)
+        except UserError as error:  # these flags take several values, and have another name
+            raise UserError(re.sub("`(depth|seed)`", r"`\1s`", str(error))) from None
 
 
 def run(config: Config, which: str) -> None:

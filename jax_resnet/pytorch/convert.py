@@ -45,8 +45,13 @@ def convert_from_torch(
     The arguments are those of `from_torch`.
 
     Raises:
-        UserError: from `read_state_dict`, `from_torch` and `new_file`.
+        UserError: if there is no such file; and from `read_state_dict`, `from_torch`, `new_file`.
     """
+    if not Path(source).exists():
+        raise UserError(
+            f"{source} does not exist, expected a file of weights; or, to convert to PyTorch, a "
+            f"run's folder, a Classifier file, or one of {', '.join(names())}"
+        )
     state = read_state_dict(source)
     try:
         classifier, family = from_torch(

@@ -23,9 +23,18 @@ def load_model(model: str | os.PathLike[str]) -> Classifier:
     folder = Path(model)
     if not is_unfinished(folder):
         return load_classifier(model)
-    from jax_resnet.report.run_model import load_run
+    from jax_resnet.report.run_model import run_dataset
+    from jax_resnet.training.unfinished import from_checkpoint
 
-    return load_run(folder, {}).classifier
+    try:
+        dataset = run_dataset(None, folder, {})
+    except UserError as error:
+        reason = str(error).replace("`data_dir`", "its data_dir")  # commands for models have none
+        raise UserError(
+            f"{folder} has not finished, and the data whose mean and std its model takes can't be "
+            f"loaded: {reason}; a finished run needs none"
+        ) from error
+    return from_checkpoint(folder, dataset)[0]
 
 
 def is_unfinished(folder: Path) -> bool:

@@ -112,9 +112,9 @@ def read_run(folder: Path, data_dir: Path | None = None) -> RunReport:
     ]
     name = folder.resolve().name
     return RunReport(
-        name, config.to_json(), read_starts(run), records, result, classifier, predictions, mistakes,
-        references=published(config), test_images=fingerprint(sorted(dataset.test.hashes())),
-        is_finished=loaded.step is None,
+        name, config.to_json(), read_starts(run), records, result, classifier, predictions,
+        mistakes, references=published(config),
+        test_images=fingerprint(sorted(dataset.test.hashes())), is_finished=loaded.step is None,
     )  # fmt: skip
 
 

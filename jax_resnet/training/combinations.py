@@ -33,9 +33,11 @@ def check_together(config: "Config") -> None:
         value, default = getattr(config, name), getattr(type(config), name)
         wanted = f"{default}, its default, with the `optimizer` sgd, which has no Muon"
         _require(config.optimizer == "muon" or value == default, name, value, wanted)
-    warmup = config.warmup_steps
-    wanted = f"0 with the `schedule` {config.schedule}, which has no warm-up"
-    _require(not warmup or config.schedule == "step", "warmup_steps", warmup, wanted)
+    warmup, schedule, steps = config.warmup, config.schedule, config.steps
+    wanted = f"0 with the `schedule` {schedule}, which has no warm-up"
+    _require(warmup == 0 or schedule == "step", "warmup_steps", warmup, wanted)
+    wanted = f"fewer than the {steps} `steps`, which would all be warm-up"
+    _require(warmup == 0 or warmup < steps, "warmup_steps", warmup, wanted)
     count, index = config.num_processes, config.process_id
     if config.coordinator == "auto":
         _require(count is None, "num_processes", count, "None with the `coordinator` auto")

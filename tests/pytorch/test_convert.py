@@ -137,8 +137,11 @@ def test_refusals_name_the_file_or_the_flag(call, refused, tmp_path):
     assert call("convert.py", good, model)[0] == 0
     assert "bad.npz: not the weights of" in refused(bad, out)
     assert "text.npz can't be read" in refused(text, out)
-    assert "absent.npz can't be read" in refused(tmp_path / "absent.npz", out)
-    assert "weights.h5 ends in '.h5'" in refused(tmp_path / "weights.h5", out)
+    for absent in ("absent.npz", "resnet21"):
+        assert f"{absent} does not exist, expected a file of weights" in refused(absent, out)
+    weights = tmp_path / "weights.h5"
+    weights.touch()
+    assert "weights.h5 ends in '.h5'" in refused(weights, out)
     assert "out.bin ends in '.bin'" in refused(model, tmp_path / "out.bin")
     assert "leave --shortcut, --mean, --std, --class-names and --image-size out" in refused(
         model, out, "--shortcut", "zeropad"

@@ -193,5 +193,8 @@ def test_nets_depths_and_seeds_are_those_asked_for():
 def test_bad_depths_are_refused_before_any_training(compare, capsys):
     _, code, _, stderr = compare(capsys, "--depths", "8", "21", "--out", "never")
     assert code == 2
-    assert "--depth is 21" in stderr
+    assert "--depths is 21, expected 6n + 2" in stderr
+    _, code, _, stderr = compare(capsys, "--seeds", str(2**32), "--out", "never")
+    assert code == 2
+    assert f"--seeds is {2**32}, expected" in stderr
     assert not Path("never").exists()

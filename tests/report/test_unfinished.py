@@ -129,3 +129,17 @@ def test_a_checkpoint_of_another_run_is_refused(config, best, tmp_path):
     (folder / "config.json").write_text(json.dumps(settings | {"learning_rate": 0.3}))
     with pytest.raises(UserError, match=r"`learning_rate` was 0\.1, is 0\.3"):
         load_model(folder)
+
+
+def test_data_that_has_moved_is_said_to_be_needed(config, call, tmp_path):
+    """By commands that have no flag for it."""
+    folder, gone = shutil.copytree(config.folder, tmp_path / "run"), tmp_path / "gone"
+    file = folder / "config.json"
+    images = {"dataset": "folder", "data_dir": str(gone), "image_size": [8, 8], "channels": 1}
+    file.write_text(json.dumps(json.loads(file.read_text()) | images))
+    for words in (["predict.py", folder, tmp_path], ["export.py", folder, tmp_path / "new"]):
+        code, _, stderr = call(*words)
+        assert code == 2
+        assert f"{folder} has not finished, and the data whose mean and std its model" in stderr
+        assert f"its data_dir is {gone}, which is not a folder" in stderr
+        assert "--data-dir" not in stderr, "the command has no such flag"
