@@ -207,10 +207,11 @@ def print_table(rows: Sequence[dict[str, Any]], peaks: dict[str, float]) -> None
 
 
 if __name__ == "__main__":
-    from jax_resnet.cli import with_flags
+    from jax_resnet.cli import show_error
     from jax_resnet.errors import UserError
 
     try:
         main(tyro.cli(Benchmark))
     except UserError as error:
-        sys.exit(f"error: {with_flags(str(error))}")
+        show_error(error)
+        sys.exit(2)

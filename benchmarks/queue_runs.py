@@ -21,6 +21,7 @@ from pathlib import Path
 from types import FrameType
 
 from jax_resnet.cli.train import parse_config
+from jax_resnet.cli import with_flags
 from jax_resnet.errors import UserError
 from jax_resnet.training.turns import finished
 
@@ -90,7 +91,7 @@ def command() -> None:
         configs = [parse_config(flags) for flags in runs]
         ends = [all(map(finished, config.each_seed())) for config in configs]
     except UserError as error:
-        parser.error(str(error))
+        parser.error(with_flags(str(error)))
     left = [flags for flags, is_finished in zip(runs, ends, strict=True) if not is_finished]
     for flags in left:
         print(shlex.join(flags), flush=True)

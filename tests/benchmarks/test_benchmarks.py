@@ -72,7 +72,7 @@ def test_the_command_prints_a_row_for_each_implementation(monkeypatch, capsys):
 def test_the_command_names_flags_that_do_not_fit():
     command = [sys.executable, FOLDER / "benchmark.py", "--rounds", "0"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout) == (1, "")
+    assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "error: --rounds is 0, expected 1 or more\n"
 
 
