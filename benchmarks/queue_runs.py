@@ -20,8 +20,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import FrameType
 
-from jax_resnet.cli.train import parse_config
 from jax_resnet.cli import with_flags
+from jax_resnet.cli.train import parse_config
 from jax_resnet.errors import UserError
 from jax_resnet.training.turns import finished
 
