@@ -20,7 +20,8 @@ FORMAT = "jax_resnet.Classifier/2"
 FORMATS = ("jax_resnet.Classifier/1", FORMAT)  # 1 has the arrays alone under its checksum
 CLASSIFIER_FILE = "classifier.safetensors"  # in the folder of a finished run
 MAX_IMAGE_SIZE = 4096
-_DEFAULTS = {"channels": ResNet.channels, "image_size": [32, 32], "dtype": "float32"}
+CIFAR_SIZE = (32, 32)  # height and width of images where nothing says another
+_DEFAULTS = {"channels": ResNet.channels, "image_size": [*CIFAR_SIZE], "dtype": "float32"}
 _DTYPES = {"float16": "F16", "float32": "F32", "float64": "F64"}  # by NumPy's names
 
 
@@ -42,7 +43,7 @@ class Classifier(struct.PyTreeNode):
     std: Array
     model: ResNet = struct.field(pytree_node=False)
     class_names: tuple[str, ...] = struct.field(pytree_node=False)
-    image_size: tuple[int, int] = struct.field(pytree_node=False, default=(32, 32))
+    image_size: tuple[int, int] = struct.field(pytree_node=False, default=CIFAR_SIZE)
 
     @property
     def channels(self) -> int:

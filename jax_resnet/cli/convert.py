@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 import tyro
 from tyro.extras import literal_type_from_choices
 
+from jax_resnet.classifier import CIFAR_SIZE
 from jax_resnet.cli.flags import parse
 from jax_resnet.errors import UserError, printable
 from jax_resnet.model import ShortcutName
@@ -43,8 +44,8 @@ class Convert:
     """Like mean."""
     class_names: tuple[str, ...] | None = None
     """A name for each class; by default CIFAR-10's for ten classes of RGB images, else numbers."""
-    image_size: tuple[int, int] = (32, 32)
-    """Height and width, in pixels, of the images that the net was trained on."""
+    image_size: tuple[int, int] | None = None
+    """Height and width, in pixels, of the images that the net was trained on; by default 32 32."""
     family: FamilyName | None = None
     """To convert to PyTorch: the implementation that names the weights."""
 
@@ -52,7 +53,7 @@ class Convert:
 def command(arguments: Sequence[str]) -> None:
     flags = parse(Convert, arguments)
     if is_classifier(flags.source):
-        given = flags.mean or flags.std or flags.class_names or flags.image_size != (32, 32)
+        given = flags.mean or flags.std or flags.class_names or flags.image_size
         if given or flags.shortcut != "auto":
             raise UserError(
                 f"{flags.source} is a Classifier and has a shortcut, mean, std, class names and "
@@ -73,6 +74,6 @@ def command(arguments: Sequence[str]) -> None:
         mean=flags.mean,
         std=flags.std,
         class_names=flags.class_names,
-        image_size=flags.image_size,
+        image_size=flags.image_size or CIFAR_SIZE,
     )
     print(printable(said))

@@ -7,7 +7,7 @@ from typing import Literal
 
 from safetensors import SafetensorError, safe_open
 
-from jax_resnet.classifier import FORMATS
+from jax_resnet.classifier import CIFAR_SIZE, FORMATS
 from jax_resnet.data.cifar import CIFAR10_CLASSES
 from jax_resnet.errors import UserError
 from jax_resnet.files import new_file, refuse_special
@@ -38,7 +38,7 @@ def convert_from_torch(
     mean: tuple[float, ...] | None = None,
     std: tuple[float, ...] | None = None,
     class_names: tuple[str, ...] | None = None,
-    image_size: tuple[int, int] = (32, 32),
+    image_size: tuple[int, int] = CIFAR_SIZE,
 ) -> str:
     """Writes the Classifier file of a PyTorch state dict; returns a line that describes it.
 
@@ -122,7 +122,7 @@ def convert_to_torch(
         for each in ("mean", "std")
     ]
     flags = [f"--{each}" for each in numbers]
-    if classifier.image_size != (32, 32):
+    if classifier.image_size != CIFAR_SIZE:
         flags += ["--image-size", *map(str, classifier.image_size)]
     if classifier.class_names != CIFAR10_CLASSES:
         flags += ["--class-names", *map(shlex.quote, classifier.class_names)]

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
-from jax_resnet.classifier import Classifier
+from jax_resnet.classifier import CIFAR_SIZE, Classifier
 from jax_resnet.data.cifar import CIFAR10_CLASSES
 from jax_resnet.errors import UserError
 from jax_resnet.model import ResNet, Shortcut, variable_shapes
@@ -28,7 +28,7 @@ def from_torch(
     mean: tuple[float, ...] | None = None,
     std: tuple[float, ...] | None = None,
     class_names: tuple[str, ...] | None = None,
-    image_size: tuple[int, int] = (32, 32),
+    image_size: tuple[int, int] = CIFAR_SIZE,
 ) -> tuple[Classifier, Family]:
     """A `Classifier` with the weights of a PyTorch net, and the family of the weights' names.
 

@@ -139,6 +139,7 @@ def test_refusals_name_the_file_or_the_flag(call, refused, tmp_path):
     assert "leave --shortcut, --mean, --std, --class-names and --image-size out" in refused(
         model, out, "--shortcut", "zeropad"
     )
+    assert "image size: leave" in refused(model, out, "--image-size", "32", "32")
     assert "--family is for a Classifier" in refused(good, out, "--family", "article")
     assert "no net with shortcut zeropad" in refused(model, out, "--family", "akamaster")
 
