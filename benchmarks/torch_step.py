@@ -55,7 +55,7 @@ def make_run(case: Case, mode: str | None = None) -> Run:
     images = images.permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
     labels = labels.long()
 
-    def step() -> None:
+    def step() -> Any:
         cast = torch.autocast(device, torch.bfloat16, enabled=case.precision == "bf16")
         with cast, torch.set_grad_enabled(case.mode == "train"):
             logits = net(images)
@@ -63,6 +63,7 @@ def make_run(case: Case, mode: str | None = None) -> Run:
             functional.cross_entropy(logits.float(), labels).backward()
             optimizer.step()
             optimizer.zero_grad()
+        return logits  # or else a compiled evaluation computes nothing
 
     if mode == "graph":
         step = graph(step)
@@ -79,7 +80,7 @@ def make_run(case: Case, mode: str | None = None) -> Run:
     return run
 
 
-def graph(step: Callable[[], None]) -> Callable[[], None]:
+def graph(step: Callable[[], Any]) -> Callable[[], None]:
     """What a step launches, recorded once and launched as a whole."""
     stream, recorded = torch.cuda.Stream(), torch.cuda.CUDAGraph()
     stream.wait_stream(torch.cuda.current_stream())

@@ -24,6 +24,7 @@ from jax_resnet.training.config import Config  # noqa: E402
 from jax_resnet.training.programs import make_mesh  # noqa: E402
 
 TINY = Case(depth=8, batch_size=2)
+PEAK = 1e15  # operations a second
 TORCH = pytest.mark.skipif(find_spec("torch") is None, reason="PyTorch is not installed")
 SLOW = pytest.mark.slow  # a process of a dozen seconds, of which a like one is tested as well
 # Without a mark here, an implementation is one of the command's rows as well, or like one.
@@ -51,7 +52,7 @@ def test_every_implementation_runs(name):
 @SLOW
 def test_every_kind_of_case_runs(changed):
     names = [benchmark.OURS, benchmark.FLAX]
-    rows = benchmark.measure(Case(**{"depth": 8, "batch_size": 2} | changed), names, 1, 1e9)
+    rows = benchmark.measure(Case(**{"depth": 8, "batch_size": 2} | changed), names, 1, PEAK)
     assert [row["implementation"] for row in rows] == names
     assert all(row["images_per_second"] > 0 and row["ratio_to_flax"] > 0 for row in rows)
 
@@ -60,13 +61,26 @@ def test_every_kind_of_case_runs(changed):
 def test_the_command_prints_a_row_for_each_implementation(monkeypatch, capsys):
     monkeypatch.setattr(benchmark, "STEP", TINY)
     monkeypatch.setattr(benchmark, "ROUND_SECONDS", 0.01)
-    monkeypatch.setattr(benchmark, "measure_peak", lambda case: 1e9)
+    monkeypatch.setattr(benchmark, "measure_peak", lambda case: PEAK)
     benchmark.main(benchmark.Benchmark(quick=True, as_json=True, rounds=1))
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     expected = [benchmark.OURS, benchmark.FLAX, benchmark.SAME]
     assert [row["implementation"] for row in rows][:3] == expected
     assert all(row["ratio_to_same_allocator"] > 0 for row in rows)
+    assert all(0 < row["share_of_peak"] < 1 for row in rows)
     assert {row["what"] for row in rows} == {"train, depth 8, batch 2, zeropad, float32"}
+
+
+def test_a_step_that_computes_nothing_is_left_out(monkeypatch, capsys):
+    """A compiler removes what has no effect."""
+    timings = {
+        name: benchmark.Timing([seconds], 1.0, 1.0) for name, seconds in (("a", 1), ("b", 9))
+    }
+    monkeypatch.setattr(benchmark, "platform", lambda: "cpu")
+    monkeypatch.setattr(benchmark, "time_in_turn", lambda *_: dict(timings))
+    rows = benchmark.measure(TINY, ["a", "b"], 1, TINY.flops * TINY.batch_size / 3)
+    assert [row["implementation"] for row in rows] == ["b"]
+    assert "a left out: 3 times the peak" in capsys.readouterr().err
 
 
 def test_the_command_names_flags_that_do_not_fit():
