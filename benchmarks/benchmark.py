@@ -115,9 +115,9 @@ def measure(case: Case, names: Sequence[str], rounds: int, peak: float) -> list[
     timed: dict[str, Timing] = {}
     for together in turns:
         timed |= time_in_turn(case, together, rounds)
-    done = case.flops * case.batch_size / peak
-    for name in [name for name, timing in timed.items() if done / timing.median > MOST_OF_PEAK]:
-        share = done / timed.pop(name).median
+    at_peak = case.flops * case.batch_size / peak  # seconds
+    for name in [name for name, timing in timed.items() if at_peak > MOST_OF_PEAK * timing.median]:
+        share = at_peak / timed.pop(name).median
         print(
             f"{case}: {name} left out: {share:.0f} times the peak, it computed nothing",
             file=sys.stderr,
@@ -131,7 +131,7 @@ def measure(case: Case, names: Sequence[str], rounds: int, peak: float) -> list[
             "images_per_second": case.batch_size / timing.median,
             "spread": (max(timing.seconds) - min(timing.seconds)) / timing.median,
             **{f"ratio_to_{key}": ratio(others.get(key), timing.seconds) for key in BASELINES},
-            "share_of_peak": done / timing.median,
+            "share_of_peak": at_peak / timing.median,
             "compile_seconds": max(0.0, timing.first - timing.median),
             "peak_memory_mib": timing.memory,
         }

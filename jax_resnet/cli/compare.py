@@ -44,6 +44,7 @@ class Compare:
     label_smoothing: float | None = None
     """Instead of the recipe's."""
     dataset: Literal["cifar10", "cifar100", "digits"] = "cifar10"
+    """As in train.py, without folders, whose images would need more flags."""
     data_dir: Path | None = None
     """Where the data set is; by default $TFDS_DATA_DIR, or ~/tensorflow_datasets."""
     runs_dir: Path = Path("runs")

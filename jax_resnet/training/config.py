@@ -159,7 +159,8 @@ class Config:
     def warmup(self) -> int:
         """Steps of warm-up; `warmup_steps`, or what the recipe takes for the depth."""
         if self.warmup_steps is None:
-            return 400 if self.recipe == "paper" and self.depth >= 110 else 0
+            is_warmed = self.recipe == "paper" and self.depth >= 110 and self.schedule == "step"
+            return 400 if is_warmed else 0
         return self.warmup_steps
 
     @property

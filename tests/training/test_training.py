@@ -180,6 +180,7 @@ def test_warm_up_steps_are_honoured_at_any_depth_and_refused_where_there_are_non
         Config(**fields, steps=401)
         with pytest.raises(UserError, match="`warmup_steps` is 400, expected fewer than the 400 `"):
             Config(**fields, steps=400)
+    assert Config(recipe="paper", depth=110, schedule="cosine").warmup == 0
 
 
 def test_logits_that_are_not_finite_are_no_predictions():
