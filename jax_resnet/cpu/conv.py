@@ -70,16 +70,8 @@ def conv_general_dilated(
         return lax.conv_general_dilated(x, k, window_strides, padding, *how, **kwargs)
 
     ones = (*(lhs_dilation or ()), *(rhs_dilation or ()), feature_group_count, batch_group_count)
-    if (
-        kwargs
-        or {*ones} != {1}
-        or (lhs.ndim, rhs.ndim) != (4, 4)
-        or lhs.size == 0
-        or not jnp.issubdtype(lhs.dtype, jnp.floating)
-        or preferred_element_type not in (None, lhs.dtype)
-        or lax.conv_dimension_numbers(lhs.shape, rhs.shape, dimension_numbers)
-        != lax.conv_dimension_numbers(lhs.shape, rhs.shape, ("NHWC", "HWIO", "NHWC"))
-    ):
+    is_plain = {*ones} == {1} and preferred_element_type in (None, lhs.dtype) and not kwargs
+    if not is_plain or not _are_images(lhs, rhs, dimension_numbers):
         return conv(lhs, rhs)
     if isinstance(padding, str):
         pads = lax.padtype_to_pads(lhs.shape[1:3], rhs.shape[:2], window_strides, padding)
@@ -105,6 +97,18 @@ def conv_general_dilated(
     fast_conv = jax.custom_vjp(conv)
     fast_conv.defvjp(lambda x, k: (conv(x, k), (x, k)), backward)
     return fast_conv(lhs, rhs)
+
+
+def _are_images(x: Array, k: Array, dimension_numbers: Any) -> bool:
+    """Whether x are real NHWC images, at least one, and k is an HWIO kernel."""
+    nhwc = ("NHWC", "HWIO", "NHWC")
+    return (
+        (x.ndim, k.ndim) == (4, 4)
+        and x.size > 0
+        and jnp.issubdtype(x.dtype, jnp.floating)
+        and lax.conv_dimension_numbers(x.shape, k.shape, dimension_numbers)
+        == lax.conv_dimension_numbers(x.shape, k.shape, nhwc)
+    )
 
 
 def _sum_over_blocks(
