@@ -62,6 +62,14 @@ def test_what_was_downloaded_is_kept_as_tfds_keeps_it(server, small_cifar100, tm
     assert [path.name for path in (data_dir / "downloads").rglob("*.*")] == []
 
 
+def test_an_archive_that_people_keep_in_downloads_is_left_alone(server, small_cifar100, tmp_path):
+    own = tmp_path / "data" / "downloads" / LAYOUTS["cifar100"].archive
+    own.parent.mkdir()
+    own.write_bytes(b"half of it")
+    load("cifar100", tmp_path / "data")
+    assert own.read_bytes() == b"half of it", "preparing the data touched a file that is not its own"
+
+
 def test_of_several_at_once_one_downloads(server, small_cifar100, tmp_path):
     with ThreadPoolExecutor(4) as pool:
         datasets = list(pool.map(lambda _: load("cifar100", tmp_path / "data"), range(4)))
@@ -121,7 +129,7 @@ def test_cifar10_from_nothing(server, tmp_path):
     assert ours == theirs
     source = tfds.data_source("cifar10", split="train", data_dir=tmp_path / "data")
     assert len(source) == 50_000
-    assert list((tmp_path / "data" / "downloads").glob("*.*")) == []
+    assert list((tmp_path / "data" / "downloads").rglob("*.*")) == []
 
 
 def read_info(root: Path, file: str) -> str:

@@ -71,7 +71,7 @@ def test_hugging_face_comes_first_and_gives_what_the_original_gives(
     assert_same(dataset, load("cifar100", small_cifar100))
     assert dataset.class_names == FINE_NAMES
     assert f"downloading {server.url}/parquet/{TEST} (" in capsys.readouterr().err
-    assert [path.name for path in (tmp_path / "data" / "downloads").glob("*.*")] == []
+    assert [path.name for path in (tmp_path / "data" / "downloads").rglob("*.*")] == []
 
 
 def test_the_prepared_folder_is_the_same_from_every_source(server, parquet, tmp_path):
@@ -114,7 +114,7 @@ def test_the_original_is_next_and_a_line_says_why(server, parquet, tmp_path, fau
     assert reason[fault] in lines[0]
     assert lines[0].endswith(f"{server.url}/small.tar.gz")
     assert server.asked[-1] == ("/small.tar.gz", None)
-    assert [path.name for path in (tmp_path / "data" / "downloads").glob("*.*")] == []
+    assert [path.name for path in (tmp_path / "data" / "downloads").rglob("*.*")] == []
 
 
 def test_both_reasons_are_given_and_a_whole_file_is_kept(server, parquet, tmp_path):
@@ -126,7 +126,7 @@ def test_both_reasons_are_given_and_a_whole_file_is_kept(server, parquet, tmp_pa
         load("cifar100", tmp_path / "data")
     for url in (f"{server.url}/parquet/", f"{server.url}/small.tar.gz"):
         assert f"downloading it from {url} failed: the server answers 404" in str(caught.value)
-    kept = (tmp_path / "data" / "downloads").glob("*.*")
+    kept = (tmp_path / "data" / "downloads").rglob("*.*")
     assert [path.name for path in kept] == [f"cifar100-{TEST}"]
 
 
@@ -145,8 +145,8 @@ def test_a_mirror_of_the_archive_is_asked_for_nothing_else(server, parquet, tmp_
 
 
 def test_what_an_interrupted_call_downloaded_is_used(server, parquet, tmp_path):
-    downloads = tmp_path / "data" / "downloads"
-    downloads.mkdir()
+    downloads = tmp_path / "data" / "downloads" / "jax_resnet"
+    downloads.mkdir(parents=True)
     (downloads / f"cifar100-{TEST}").write_bytes((parquet / TEST).read_bytes())
     serve(server, parquet)
     load("cifar100", tmp_path / "data")

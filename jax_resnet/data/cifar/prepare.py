@@ -25,7 +25,8 @@ def prepare(layout: Layout, folder: Path, mirror: str | None) -> None:
             what was downloaded is not genuine.
     """
     root = folder.parents[1]
-    downloads = root / "downloads"
+    # TFDS and people keep files in `downloads` itself; what lies in this folder is deleted.
+    downloads = root / "downloads" / "jax_resnet"
     try:
         downloads.mkdir(parents=True, exist_ok=True)
         with locked(downloads, wait=True):
