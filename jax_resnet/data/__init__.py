@@ -37,7 +37,7 @@ def load(
         data_dir: for CIFAR, the folder of TFDS's data sets (by default `$TFDS_DATA_DIR` or
             `~/tensorflow_datasets`), the original in its binary or Python version, Hugging Face's
             parquet files, or the cache in which Keras or Hugging Face's hub keeps them; for
-            "folder", the images. It has to exist.
+            "folder", the images. It has to exist. For "digits" it has no effect.
         mirror: for CIFAR, the http(s) URL to download from if the data is not in `data_dir`: of
             the original archive or of a parquet file; a URL that ends in "/" is that of a folder
             of either.
