@@ -67,7 +67,9 @@ def test_an_archive_that_people_keep_in_downloads_is_left_alone(server, small_ci
     own.parent.mkdir()
     own.write_bytes(b"half of it")
     load("cifar100", tmp_path / "data")
-    assert own.read_bytes() == b"half of it", "preparing the data touched a file that is not its own"
+    assert own.read_bytes() == b"half of it", (
+        "preparing the data touched a file that is not its own"
+    )
 
 
 def test_of_several_at_once_one_downloads(server, small_cifar100, tmp_path):
