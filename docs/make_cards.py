@@ -18,9 +18,8 @@ import jax
 
 from jax_resnet import Classifier, UserError, pretrained
 from jax_resnet.files import replace_file
-from jax_resnet.report.finished import Environment, Scores, checked, read_finished
+from jax_resnet.report.finished import Scores, read_finished, read_starts
 from jax_resnet.run.folder import Run
-from jax_resnet.run.records import read_environment
 from jax_resnet.training.config import Config
 from jax_resnet.training.config_file import read_config
 from jax_resnet.training.recipes import RECIPES
@@ -58,6 +57,11 @@ IN_SIGHT = (
     "results.md#how-the-fast-recipe-was-found))."
 )
 PUBLISHED = "The values of the recipe are published ones, so test images chose nothing."
+BY_OTHERS = (
+    "The values of the recipe are published ones, which were taken because others report a high "
+    "test accuracy with them; nothing was changed after a look at this net's test accuracy."
+)
+CHOICES = {"fast": IN_SIGHT, "long": BY_OTHERS, "article": PUBLISHED, "paper": PUBLISHED}
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,7 @@ class Net:
     name: str
     classifier: Classifier
     config: Config
-    environment: Environment
+    starts: list[dict[str, Any]]  # as `read_starts` gives them
     epochs: int
     validation_accuracy: float
     best: Scores
@@ -93,17 +97,16 @@ def read_net(name: str) -> Net:
     validated = [x["validation_accuracy"] for x in records if x["step"] == best["step"]]
     if len(validated) != 1:
         raise UserError(f"{run.folder} has no state that is best on validation, expected one")
-    environment: Any = read_environment(run.config_file)
-    checked(Environment, environment, run.config_file)
+    starts = read_starts(run)
     config = Config(**read_config(run.config_file))
-    version = environment["versions"]["jax-resnet-cifar"]
+    version = starts[0]["versions"]["jax-resnet-cifar"]
     if version == "0.1.0" and config.depth < 110:  # its `warmup_steps` had no effect
         config = replace(config, warmup_steps=None)
     return Net(
         name=name,
         classifier=pretrained(name),
         config=config,
-        environment=environment,
+        starts=starts,
         epochs=round(records[-1]["epoch"]),
         validation_accuracy=validated[0],
         best=best,
@@ -143,16 +146,33 @@ def table(nets: Sequence[Net]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def places(net: Net) -> str:
+    """On what the run was made, and from which step on elsewhere."""
+    cpu = "a CPU, in float32," if net.config.precision == "bf16" else "a CPU"
+    sentence = ""
+    previous = None
+    for start in net.starts:
+        if previous == (place := (start["devices"], start["python"], start["versions"])):
+            continue
+        previous = place
+        devices = ", ".join(start["devices"]).replace("cpu", cpu)
+        programs = {"Python": start["python"], **start["versions"]}
+        versions = ", ".join(f"{name} {version}" for name, version in programs.items() if version)
+        step = f"{start['step']:,}"
+        sentence += f", and went on at step {step} on " if sentence else "The run began on "
+        sentence += f"{devices} with {versions}"
+    on_cpu = LAST_ON_CPU.get(net.name)
+    return f"{sentence}." + (f" Its last {on_cpu:,} steps were made on a CPU." if on_cpu else "")
+
+
 def correct(scores: Scores) -> str:
     return f"{scores['correct']:,} of {scores['count']:,}"
 
 
 def card(net: Net) -> str:
     """A model card in the form of Hugging Face's."""
-    config, environment = net.config, net.environment
+    config = net.config
     validation_images = round(config.val_fraction * TRAINING_IMAGES)
-    versions = [f"{name} {version}" for name, version in environment["versions"].items()]
-    on_cpu = LAST_ON_CPU.get(net.name)
     values = {
         "name": net.name,
         "kind": "residual" if config.shortcut else "plain",
@@ -164,16 +184,14 @@ def card(net: Net) -> str:
         "last": f"{net.last['step']:,} | {correct(net.last)} | {net.last['accuracy']:.4f}",
         "validation": f"{net.validation_accuracy:.4f}",
         "validation_images": f"{validation_images:,}",
-        "choice": IN_SIGHT if config.recipe == "fast" else PUBLISHED,
+        "choice": CHOICES[config.recipe],
         "command": train_command(config),
         "steps": f"{config.steps:,}",
         "batch_size": config.batch_size,
         "epochs": net.epochs,
         "images": f"{TRAINING_IMAGES - validation_images:,}",
         "seed": config.seed,
-        "devices": ", ".join(environment["devices"]).replace("cpu", "a CPU"),
-        "end": f" Its last {on_cpu:,} steps were made on a CPU." if on_cpu else "",
-        "versions": ", ".join([f"Python {environment['python']}", *versions]),
+        "places": places(net),
         "run": RUNS[net.name],
         "mean": "mean by pixel" if config.normalization == "pixel" else "mean and std by channel",
         "classes": ", ".join(net.classifier.class_names),

@@ -3,6 +3,7 @@
 import re
 import shlex
 import sys
+from dataclasses import replace
 
 import jax
 import numpy as np
@@ -108,19 +109,30 @@ def test_the_links_of_a_card_lead_to_this_repository(name):
 
 
 @each_net
-def test_the_last_steps_were_slow_where_a_cpu_made_them(name):
-    last = make_cards.LAST_ON_CPU.get(name)
+def test_the_steps_were_slow_where_a_cpu_made_them(name):
     net = read_net(name)
-    began_on_gpu = net.environment["devices"] != ["cpu"]
+    on_cpu = [start["step"] for start in net.starts if start["devices"] == ["cpu"]]
+    if (last := make_cards.LAST_ON_CPU.get(name)) is not None:
+        assert not on_cpu
+        on_cpu = [net.config.steps - last]
+    (first, *_) = [*on_cpu, net.config.steps]
     records, _ = make_cards.read_finished(make_cards.DOCS / "runs" / RUNS[name])
     slow = [line["step"] for line in records if line["images_per_second"] < 1_000]
-    if not began_on_gpu:
-        assert last is None
-        assert len(slow) == len(records)
-    elif last is None:
-        assert not slow
-    else:
-        assert slow == [line["step"] for line in records if line["step"] > net.config.steps - last]
+    assert slow == [line["step"] for line in records if line["step"] > first]
+
+
+def test_a_card_names_each_place_where_its_run_went_on():
+    gpu, cpu = ({"devices": [name], "python": "3.12.3"} for name in ("NVIDIA H100", "cpu"))
+    starts = [
+        gpu | {"step": 0, "versions": {"jax": "0.11.2", "jax-resnet-cifar": None}},
+        cpu | {"step": 1_200, "versions": {"jax": "0.10.2"}, "cores": 2},
+        cpu | {"step": 1_500, "versions": {"jax": "0.10.2"}, "cores": 1},
+    ]
+    net = replace(read_net("cnn20"), starts=starts)
+    assert make_cards.places(net) == (
+        "The run began on NVIDIA H100 with Python 3.12.3, jax 0.11.2, and went on at step 1,200 on "
+        "a CPU with Python 3.12.3, jax 0.10.2."
+    )
 
 
 def test_a_net_without_a_run_is_an_error(monkeypatch):
