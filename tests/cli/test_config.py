@@ -2,14 +2,10 @@
 
 import dataclasses
 import os
-import re
-import sys
 from pathlib import Path
 
 import pytest
 
-from jax_resnet import pretrained
-from jax_resnet.cli import main
 from jax_resnet.cli.train import parse_config
 from jax_resnet.errors import UserError
 from jax_resnet.training.config import Config
@@ -162,63 +158,6 @@ def test_a_bad_value_is_refused_in_one_short_line(words, message):
         parse_config(words.split(" "))
     assert len(str(caught.value)) < 500
     assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("words", "named"),
-    [
-        ("--steps abc", "--steps"),
-        ("--steps", "--steps"),
-        ("--recipe", "--recipe"),
-        ("--config", "--config"),
-        ("--dataset mnist", "'cifar10'"),
-        ("--model vgg", "'resnet'"),
-        ("--recipe slow", "'article'"),
-        ("--depht 8", "--depth"),
-        ("nonsense", "nonsense"),
-        ("--image-size 8", "--image-size"),
-        (f"--steps {'9' * 5000}", "--steps"),
-    ],
-)
-def test_words_that_are_no_flags_end_the_command_with_a_hint(words, named, capsys):
-    with pytest.raises(SystemExit, match="2"):
-        parse_config(words.split(" "))
-    printed = capsys.readouterr()
-    assert printed.out == ""
-    assert named in printed.err
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        ("--lr 0.1", "`lr` is no flag, expected `learning_rate`"),
-        (
-            "--recipe fast --epochs 12",
-            "12 epochs of 45,000 images in batches of 128 are 4219",
-        ),
-        (
-            "--epochs=2 --batch-size 100",
-            "2 epochs of 40,000 images in batches of 100 are 800",
-        ),
-        ("--epochs 1 --val-fraction 0.5", "of 25,000 images in batches of 128 are 196 steps"),
-        ("--epochs 3 --dataset digits", "expected `steps`: epochs times training images, divided"),
-        ("--epochs", "`epochs` is no flag, expected `steps`"),
-        ("--epochs nan --batch-size 0", "`epochs` is no flag, expected `steps`"),
-    ],
-)
-def test_flags_of_other_programs_are_named_as_they_are_here(words, message):
-    with pytest.raises(UserError, match=message):
-        parse_config(words.split(" "))
-
-
-@pytest.mark.parametrize("command", ["evaluate", "predict", "export"])
-def test_help_lists_the_nets_of_the_package(command, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", [command, "--help"])
-    with pytest.raises(SystemExit, match="0"):
-        main(command)
-    shown = re.sub(r"[\s│]", "", capsys.readouterr().out)  # a name may be broken over two lines
-    for name in pretrained():
-        assert name in shown, f"--help of {command} lacks {name}"
 
 
 def test_the_old_name_of_the_default_precision_is_accepted():
