@@ -14,7 +14,9 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from functools import cache
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
@@ -56,7 +58,7 @@ class Benchmark:
     quick: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Only the main row: a training step of ResNet-20, batch 128."""
     as_json: Annotated[bool, tyro.conf.arg(name="json"), tyro.conf.FlagCreatePairsOff] = False
-    """Print a JSON object for each row instead of a table."""
+    """Print JSON objects instead of a table: where and when, then one for each row."""
     rounds: int = 7
     """How many times each is timed."""
     figure: Path | None = None
@@ -73,6 +75,8 @@ def main(flags: Benchmark) -> None:
         raise UserError(f"`figure` is {flags.figure}, expected none with `quick`")
     rows: list[dict[str, Any]] = []
     peaks: dict[str, float] = {}
+    if flags.as_json:
+        print(json.dumps({"rounds": flags.rounds, **place()}), flush=True)
     with new_file(flags.figure) if flags.figure else nullcontext() as figure:
         for case in [STEP] if flags.quick else all_cases():
             if case.precision not in peaks:
@@ -90,7 +94,7 @@ def main(flags: Benchmark) -> None:
 
 def all_cases() -> Iterator[Case]:
     """Every row of the table."""
-    accelerator = platform() != "cpu"
+    accelerator = place()["platform"] != "cpu"
     more = ({"precision": "default"},) if accelerator else ({"devices": 2},)
     for mode in ("train", "eval"):
         for changed in (*VARIATIONS, *more):
@@ -100,7 +104,7 @@ def all_cases() -> Iterator[Case]:
 def implementations(case: Case, quick: bool) -> list[str]:
     """What is compared in a case; the whole training loop only in the main one."""
     found = [OURS, FLAX]
-    if case.mode == "train" and platform() == "cpu":
+    if case.mode == "train" and place()["platform"] == "cpu":
         found.append(SAME)
     if case == STEP and not quick:
         found.append(LOOP)
@@ -111,7 +115,7 @@ def implementations(case: Case, quick: bool) -> list[str]:
 
 def measure(case: Case, names: Sequence[str], rounds: int, peak: float) -> list[dict[str, Any]]:
     """A row for each implementation that can be made, timed in turn."""
-    turns = [[name] for name in names] if platform() == "tpu" else [names]
+    turns = [[name] for name in names] if place()["platform"] == "tpu" else [names]
     timed: dict[str, Timing] = {}
     for together in turns:
         timed |= time_in_turn(case, together, rounds)
@@ -184,16 +188,24 @@ def measure_peak(case: Case) -> float:
 
 
 @cache
-def platform() -> str:
-    """JAX's default backend, found in a process that ends: this one must not hold the device."""
+def place() -> dict[str, Any]:
+    """JAX's default backend, versions, hardware, commit and time, found in a process that ends:
+    this one must not hold the device."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(_platform)
+        return pool.apply(_place)
 
 
-def _platform() -> str:
+def _place() -> dict[str, Any]:
     import jax
 
-    return jax.default_backend()
+    from jax_resnet.run.environment import environment
+
+    return {
+        "platform": jax.default_backend(),
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "torch": version("torch") if find_spec("torch") else None,
+        **environment(jax.devices()),
+    }
 
 
 def print_table(rows: Sequence[dict[str, Any]], peaks: dict[str, float]) -> None:

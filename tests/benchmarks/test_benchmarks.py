@@ -6,6 +6,7 @@ import subprocess
 import sys
 from importlib.util import find_spec
 
+import jax
 import pytest
 from support import ROOT
 
@@ -62,7 +63,9 @@ def test_the_command_prints_a_row_for_each_implementation(monkeypatch, capsys):
     monkeypatch.setattr(benchmark, "ROUND_SECONDS", 0.01)
     monkeypatch.setattr(benchmark, "measure_peak", lambda case: PEAK)
     benchmark.main(benchmark.Benchmark(quick=True, as_json=True, rounds=1))
-    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    place, *rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert (place["rounds"], place["platform"]) == (1, "cpu")
+    assert place["versions"]["jax"] == jax.__version__
     expected = [benchmark.OURS, benchmark.FLAX, benchmark.SAME]
     assert [row["implementation"] for row in rows][:3] == expected
     assert all(row["ratio_to_same_allocator"] > 0 for row in rows)
@@ -75,7 +78,7 @@ def test_a_step_that_computes_nothing_is_left_out(monkeypatch, capsys):
     timings = {
         name: benchmark.Timing([seconds], 1.0, 1.0) for name, seconds in (("a", 1), ("b", 9))
     }
-    monkeypatch.setattr(benchmark, "platform", lambda: "cpu")
+    monkeypatch.setattr(benchmark, "place", lambda: {"platform": "cpu"})
     monkeypatch.setattr(benchmark, "time_in_turn", lambda *_: dict(timings))
     rows = benchmark.measure(TINY, ["a", "b"], 1, TINY.flops * TINY.batch_size / 3)
     assert [row["implementation"] for row in rows] == ["b"]
