@@ -41,9 +41,11 @@ RUNS = {  # a net's folder in docs/runs
     "cnn20-12epochs": "cnn-20-cifar10-fast-seed0",
     "resnet20-conv1x1-30epochs": "conv1x1-30-seed0",
     "resnet20-zeropad-30epochs": "zeropad-30-seed0",
+    "resnet20-conv1x1-200epochs": "resnet-conv1x1-20-cifar10-long-seed10",
 }
 # The last steps of runs that began on a GPU and ended on a CPU, which no file of theirs says.
 LAST_ON_CPU = {"resnet20-zeropad-12epochs": 351, "resnet20-conv1x1-30epochs": 1_757}
+UNSAID = {"model", "shortcut", "steps", "precision", "seed"}  # in the table's column of the recipe
 SHORTCUTS = {
     "zeropad": "Past a block that strides its shortcut is 2x2 max-pooling and zero channels.",
     "conv1x1": "Past a block that strides its shortcut is a 1x1 convolution (their option B).",
@@ -137,7 +139,7 @@ def table(nets: Sequence[Net]) -> str:
         "| --- | --- | --- | --- | --- | --- |",
     ]
     for net in nets:
-        others = changed_values(net.config).keys() - {"model", "shortcut", "steps"}
+        others = changed_values(net.config).keys() - UNSAID
         lines.append(
             f"| [`{net.name}`](cards/{net.name}.md) | {correct(net.best)} | "
             f"{net.validation_accuracy:.4f} | {net.config.recipe}{', other values' * bool(others)} "
