@@ -37,6 +37,7 @@ def queue() -> Iterator[str]:
     yield f"--recipe long --shortcut conv1x1 {three}"
     yield f"--recipe paper {three}"
     yield from (f"--recipe article {net} {three}" for net in NETS)
+    yield f"--recipe long --shortcut conv1x1 --steps 140626 --name conv1x1-400-epochs {three}"
     yield from (f"--recipe paper --depth {depth} {three}" for depth in (32, 44, 56, 110))
     yield from (f"--recipe paper --model cnn --depth {depth} {three}" for depth in (32, 44, 56))
     yield f"--recipe long --shortcut zeropad {three}"
