@@ -5,6 +5,7 @@ python docs/make_cards.py --check  # writes nothing, fails if one of them is not
 """
 
 import argparse
+import itertools
 import re
 import sys
 import textwrap
@@ -151,20 +152,20 @@ def table(nets: Sequence[Net]) -> str:
 def places(net: Net) -> str:
     """On what the run was made, and from which step on elsewhere."""
     cpu = "a CPU, in float32," if net.config.precision == "bf16" else "a CPU"
-    sentence = ""
-    previous = None
-    for start in net.starts:
-        if previous == (place := (start["devices"], start["python"], start["versions"])):
-            continue
-        previous = place
-        devices = ", ".join(start["devices"]).replace("cpu", cpu)
-        programs = {"Python": start["python"], **start["versions"]}
-        versions = ", ".join(f"{name} {version}" for name, version in programs.items() if version)
-        step = f"{start['step']:,}"
-        sentence += f", and went on at step {step} on " if sentence else "The run began on "
-        sentence += f"{devices} with {versions}"
+    found = []
+    for (devices, python, versions), (start, *_) in itertools.groupby(
+        net.starts, lambda start: (start["devices"], start["python"], start["versions"])
+    ):
+        programs = {"Python": python, **versions}.items()
+        with_programs = ", ".join(f"{name} {version}" for name, version in programs if version)
+        place = f"{', '.join(devices).replace('cpu', cpu)} with {with_programs}"
+        found.append((start["step"], place))
+    (_, first), *others = found
+    went_on = "".join(f", and went on at step {step:,} on {place}" for step, place in others)
     on_cpu = LAST_ON_CPU.get(net.name)
-    return f"{sentence}." + (f" Its last {on_cpu:,} steps were made on a CPU." if on_cpu else "")
+    return f"The run began on {first}{went_on}." + (
+        f" Its last {on_cpu:,} steps were made on a CPU." if on_cpu else ""
+    )
 
 
 def correct(scores: Scores) -> str:

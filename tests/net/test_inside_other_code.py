@@ -13,6 +13,7 @@ import optax
 import pytest
 from flax import traverse_util
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from small_net import IMAGES, LABELS, assert_trees_close, small_net
 
 from jax_resnet import Classifier, ResNet
 from jax_resnet.classifier import normalize
@@ -22,20 +23,6 @@ from jax_resnet.training import TrainState, train_step
 
 pytestmark = pytest.mark.long
 
-IMAGES = jax.random.normal(jax.random.key(1), (8, 8, 8, 1))
-LABELS = jnp.arange(8) % 3
-
-
-@pytest.fixture(scope="module")
-def pretrained():
-    """A model of ten classes and its variables."""
-    model = ResNet(8)
-    return model, jax.jit(model.init)(jax.random.key(0), IMAGES)
-
-
-def assert_trees_close(ours, theirs, **tolerance):
-    jax.tree.map(partial(np.testing.assert_allclose, **tolerance), ours, theirs)
-
 
 def changed(before, after):
     """The parts of the net, by name, of which any array differs."""
@@ -43,8 +30,8 @@ def changed(before, after):
     return {path[0] for path, each in traverse_util.flatten_dict(differs).items() if each}
 
 
-def test_fine_tuning_the_head_with_the_stages_frozen(pretrained):
-    _, variables = pretrained
+def test_fine_tuning_the_head_with_the_stages_frozen():
+    _, variables = small_net()
     net = ResNet(8, shortcut="subsample")  # has the same variables as zeropad
     trained = Classifier(variables, jnp.full(1, 0.5), jnp.full(1, 0.25), net, tuple("abcdefghij"))
     raw = np.random.default_rng(0).integers(0, 256, (8, 8, 8, 1), np.uint8)
@@ -92,8 +79,8 @@ class Parts(nn.Module):
         return nn.Dense(10, name="head")(x.mean(axis=(1, 2)))
 
 
-def test_a_net_of_the_same_parts_is_the_same_net_and_trains(pretrained):
-    model, variables = pretrained
+def test_a_net_of_the_same_parts_is_the_same_net_and_trains():
+    model, variables = small_net()
     same = Parts((1, 1, 1), 3)
     shapes = jax.eval_shape(same.init, jax.random.key(0), IMAGES)
     assert jax.tree.map(jnp.shape, shapes) == jax.tree.map(jnp.shape, variables)
@@ -110,8 +97,8 @@ def test_a_net_of_the_same_parts_is_the_same_net_and_trains(pretrained):
     assert changed(start.params, state.params) == set(start.params)
 
 
-def test_features_of_each_stage(pretrained):
-    model, variables = pretrained
+def test_features_of_each_stage():
+    model, variables = small_net()
 
     @jax.jit
     def features(variables, images):
@@ -189,8 +176,8 @@ np.save(logits, Classifier.load(path)(np.load(images)))
 """
 
 
-def test_a_classifier_file_needs_nothing_of_training(pretrained, tmp_path):
-    model, variables = pretrained
+def test_a_classifier_file_needs_nothing_of_training(tmp_path):
+    model, variables = small_net()
     names = tuple("abcdefghij")
     classifier = Classifier(variables, jnp.zeros(1), jnp.ones(1), model, names)
     classifier.save(tmp_path / "model.safetensors")

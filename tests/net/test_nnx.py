@@ -1,30 +1,18 @@
 """The model as a module of NNX, as docs/inside_other_code.md shows it."""
 
-from functools import partial
-
 import flax
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 from flax import nnx, traverse_util
+from small_net import IMAGES, LABELS, assert_trees_close, small_net
 
-from jax_resnet import ResNet
 from jax_resnet.training import TrainState, train_step
 
 pytestmark = pytest.mark.long
 
 FLAX = tuple(int(part) for part in flax.__version__.split(".")[:3])
-IMAGES = jax.random.normal(jax.random.key(1), (8, 8, 8, 1))
-LABELS = jnp.arange(8) % 3
-
-
-@pytest.fixture(scope="module")
-def net():
-    """A model of ten classes and its variables."""
-    model = ResNet(8)
-    return model, jax.jit(model.init)(jax.random.key(0), IMAGES)
 
 
 def in_nnx(model, variables):
@@ -37,15 +25,15 @@ def in_nnx(model, variables):
     return net
 
 
-def test_evaluation_in_nnx(net):
-    model, variables = net
+def test_evaluation_in_nnx():
+    model, variables = small_net()
     logits = nnx.jit(lambda net, images: net(images))(in_nnx(model, variables), IMAGES)
     np.testing.assert_allclose(logits, jax.jit(model.apply)(variables, IMAGES), atol=1e-5)
 
 
 @pytest.mark.skipif(FLAX <= (0, 11, 2), reason="this flax merges nested collections shallowly")
-def test_training_in_nnx(net):
-    model, variables = net
+def test_training_in_nnx():
+    model, variables = small_net()
     net = in_nnx(model, variables)
     optimizer = nnx.Optimizer(net, optax.sgd(0.1), wrt=nnx.Param)
 
@@ -69,7 +57,5 @@ def test_training_in_nnx(net):
     after, metrics = jax.jit(train_step)(state, IMAGES, LABELS)
     assert float(loss) == pytest.approx(float(metrics["loss"]), rel=1e-5)
     ours = nnx.to_pure_dict(nnx.state(net, nnx.BatchStat))
-    close = np.testing.assert_allclose
-    jax.tree.map(partial(close, atol=1e-5), ours, after.batch_stats)
-    ours = nnx.to_pure_dict(nnx.state(net, nnx.Param))
-    jax.tree.map(partial(close, atol=1e-4), ours, after.params)
+    assert_trees_close(ours, after.batch_stats, atol=1e-5)
+    assert_trees_close(nnx.to_pure_dict(nnx.state(net, nnx.Param)), after.params, atol=1e-4)
