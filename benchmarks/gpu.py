@@ -154,7 +154,7 @@ def jax_steps(row: Row, seed: int) -> Any:
 
     from jax_resnet.data import Split
     from jax_resnet.training import together
-    from jax_resnet.training.programs import device_data, make_init, make_mesh, make_programs
+    from jax_resnet.training.programs import device_data, init_state, make_mesh, make_programs
     from jax_resnet.training.recipes import RECIPES
 
     rng = np.random.default_rng(0)
@@ -168,7 +168,7 @@ def jax_steps(row: Row, seed: int) -> Any:
     dispatch: Any = row.dispatch
     programs = make_programs(config, row.images, mesh, dispatch)
     data = device_data(split, config.normalization, mesh)
-    state = together.join([make_init(config, 10, (32, 32, 3), mesh)(seed)] * row.together)
+    state = together.join([init_state(config, 10, (32, 32, 3), mesh)] * row.together)
     totals = together.join([programs.zeros()] * row.together)
     epoch = together.join([programs.draw_epoch(seed, 0)] * row.together)
     data, step = together.join([data] * row.together), 0

@@ -28,7 +28,7 @@ from shapes import IMAGES, arguments
 
 from jax_resnet.training import turns
 from jax_resnet.training.config import Config, RecipeName
-from jax_resnet.training.dispatch import GRAPH, of_each_run, packed_loop
+from jax_resnet.training.dispatch import GRAPH, loop, of_each_run, pack
 from jax_resnet.training.programs import make_programs, make_step
 from jax_resnet.training.recipes import RECIPES
 
@@ -87,7 +87,7 @@ def compile_steps(config: Config, runs: int) -> str:
     gpu = topologies.get_topology_desc("", "cuda", target_config=H100, topology="1x1x1").devices
     mesh = Mesh(np.array(gpu[:1]), ("data",), axis_types=(AxisType.Auto,))
     programs = make_programs(config, IMAGES, mesh, dispatch="loop")
-    steps = packed_loop(of_each_run(make_step(config, mesh)), programs.steps_until)
+    steps = loop(of_each_run(make_step(config, mesh)), programs.steps_until, pack)
     jitted: Any = jax.jit(steps, donate_argnums=0, compiler_options=GRAPH)
     of_one = arguments(config, programs)
     together = jax.tree.map(

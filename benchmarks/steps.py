@@ -55,10 +55,10 @@ def this_project(case: Case) -> Run:
     from jax_resnet.cpu.allocator import keep_memory
 
     keep_memory()
-    from jax_resnet.training.programs import make_init
+    from jax_resnet.training.programs import init_state
 
     config = make_config(case)
-    return jax_run(case, lambda mesh: make_init(config, 10, IMAGE_SHAPE, mesh)(config.seed))
+    return jax_run(case, lambda mesh: init_state(config, 10, IMAGE_SHAPE, mesh))
 
 
 def make_config(case: Case, **more: Any) -> Any:
@@ -93,7 +93,7 @@ def whole_loop(case: Case) -> Run:
     from jax_resnet.run.folder import Run as Folder
     from jax_resnet.training.curves import Curves
     from jax_resnet.training.loop import Training, fit
-    from jax_resnet.training.programs import device_data, make_init, make_mesh, make_programs
+    from jax_resnet.training.programs import device_data, init_state, make_mesh, make_programs
 
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (40_000, *IMAGE_SHAPE), np.uint8)
@@ -102,7 +102,7 @@ def whole_loop(case: Case) -> Run:
     mesh = make_mesh()
     programs = make_programs(config, len(split), mesh)
     data = device_data(split, config.normalization, mesh)
-    state = make_init(config, 10, IMAGE_SHAPE, mesh)(config.seed)
+    state = init_state(config, 10, IMAGE_SHAPE, mesh)
     opened = Folder(config.folder).open(config.to_json(), {}, {}, False, lambda _: None)
     held = ExitStack()
     folder = held.enter_context(opened)

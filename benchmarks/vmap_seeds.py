@@ -29,7 +29,7 @@ def steps(**fields: Any) -> tuple[Callable[[], Any], Step, Step]:
     from jax_resnet import ResNet
     from jax_resnet.training import TrainState, train_step
     from jax_resnet.training.config import Config
-    from jax_resnet.training.recipes import make_optimizer
+    from jax_resnet.training.optimizer import make_optimizer
 
     model, tx = ResNet(DEPTH, **fields), make_optimizer(Config())
 

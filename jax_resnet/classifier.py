@@ -14,12 +14,11 @@ from safetensors import safe_open
 
 from jax_resnet.errors import UserError, printable
 from jax_resnet.files import parse_json, refuse_special, replace_file
-from jax_resnet.model import MIN_IMAGE_SIZE, ResNet, variable_shapes
+from jax_resnet.model import ResNet, check_image_size, variable_shapes
 
 FORMAT = "jax_resnet.Classifier/2"
 FORMATS = ("jax_resnet.Classifier/1", FORMAT)  # 1 has the arrays alone under its checksum
 CLASSIFIER_FILE = "classifier.safetensors"  # in the folder of a finished run
-MAX_IMAGE_SIZE = 4096
 CIFAR_SIZE = (32, 32)  # height and width of images where nothing says another
 _DEFAULTS = {"channels": ResNet.channels, "image_size": [*CIFAR_SIZE], "dtype": "float32"}
 _DTYPES = {"float16": "F16", "float32": "F32", "float64": "F64"}  # by NumPy's names
@@ -49,6 +48,25 @@ class Classifier(struct.PyTreeNode):
     def channels(self) -> int:
         """Number of channels of the images."""
         return self.variables["params"]["stem_conv"]["kernel"].shape[2]
+
+    def input_shape(self, image_size: tuple[int, int] | None = None) -> tuple[int, int, int]:
+        """Height, width and channels of its images.
+
+        Args:
+            image_size: height and width, by default those of the images in training. A mean by
+                pixel determines them; with a mean by channel, images may have any size.
+
+        Raises:
+            UserError: if `image_size` differs from that of the mean, or is out of range.
+        """
+        fixed = self.mean.shape[:2] if self.mean.ndim == 3 else None
+        height, width = check_image_size(image_size or fixed or self.image_size)
+        if fixed and (height, width) != fixed:
+            raise UserError(
+                f"`image_size` is {height} {width}, expected {fixed[0]} {fixed[1]} as in the "
+                "classifier's mean"
+            )
+        return height, width, self.channels
 
     def __call__(
         self,
@@ -153,22 +171,14 @@ def _build(header: str, arrays: dict[str, np.ndarray]) -> Classifier:
     values = _DEFAULTS | parse_json(header, dict, "its header")
     if missing := {"depth", "shortcut", "class_names"} - values.keys():
         raise UserError(f"its header lacks {', '.join(sorted(missing))}")
-    depth, class_names, size = values["depth"], values["class_names"], values["image_size"]
+    depth, class_names = values["depth"], values["class_names"]
     if type(depth) is not int or depth > len(arrays):  # every layer has an array
         raise UserError(f"`depth` is {depth!r}, which does not fit its {len(arrays)} arrays")
     if not isinstance(class_names, list) or not class_names:
         raise UserError(f"`class_names` is {class_names!r}, expected a list of names")
     if odd := [name for name in class_names if not is_name(name)]:
         raise UserError(f"`class_names` has {odd[0]!r}, expected text without control characters")
-    if (
-        not isinstance(size, list)
-        or len(size) != 2
-        or not all(type(n) is int and MIN_IMAGE_SIZE <= n <= MAX_IMAGE_SIZE for n in size)
-    ):
-        raise UserError(
-            f"`image_size` is {size}, expected two whole numbers from {MIN_IMAGE_SIZE} to "
-            f"{MAX_IMAGE_SIZE}"
-        )
+    size = check_image_size(values["image_size"])
     if values["dtype"] not in (*_DTYPES, "bfloat16"):
         raise UserError(f"`dtype` is {values['dtype']!r}, expected a floating-point type")
     dtype, channels = getattr(jnp, values["dtype"]), values["channels"]
@@ -186,7 +196,7 @@ def _build(header: str, arrays: dict[str, np.ndarray]) -> Classifier:
         if (name == "std" and array.min() <= 0) or (name.endswith("/var") and array.min() < 0):
             raise UserError(f"{name} has {array.min()}, which is no deviation or variance")
     tree = jax.tree.map(jnp.asarray, traverse_util.unflatten_dict(arrays, sep="/"))
-    return Classifier(model=model, class_names=tuple(class_names), image_size=tuple(size), **tree)
+    return Classifier(model=model, class_names=tuple(class_names), image_size=size, **tree)
 
 
 def _check_arrays(model: ResNet, arrays: dict[str, np.ndarray]) -> None:

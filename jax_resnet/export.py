@@ -4,9 +4,7 @@ import jax
 import jax.numpy as jnp
 from jax import export
 
-from jax_resnet.classifier import MAX_IMAGE_SIZE, Classifier
-from jax_resnet.errors import UserError
-from jax_resnet.model import MIN_IMAGE_SIZE
+from jax_resnet.classifier import Classifier
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 
@@ -23,15 +21,9 @@ def export_classifier(classifier: Classifier, image_size: tuple[int, int] | None
         image_size: height and width of the images, by default those in training.
 
     Raises:
-        UserError: if the images are too small for the net, or too large.
-        UserError: if `classifier.mean` is by pixel, and of another size.
+        UserError: if `image_size` differs from that of the mean, or is out of range.
     """
     (batch,) = export.symbolic_shape("batch")
-    height, width = image_size or classifier.image_size
-    if not all(MIN_IMAGE_SIZE <= side <= MAX_IMAGE_SIZE for side in (height, width)):
-        raise UserError(
-            f"`image_size` is {height} {width}, expected {MIN_IMAGE_SIZE} to {MAX_IMAGE_SIZE} each"
-        )
-    images = jax.ShapeDtypeStruct((batch, height, width, classifier.channels), jnp.uint8)
+    images = jax.ShapeDtypeStruct((batch, *classifier.input_shape(image_size)), jnp.uint8)
     exported = export.export(jax.jit(lambda x: classifier(x)), platforms=PLATFORMS)(images)
     return bytes(exported.serialize())

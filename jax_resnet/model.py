@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal, assert_never, get_args
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 from typing_extensions import Doc
 
@@ -37,6 +38,7 @@ Shortcut = Annotated[
 ]
 SHORTCUTS = (*get_args(ShortcutName), None)
 MIN_IMAGE_SIZE = 4  # two strides by 2 leave one pixel
+MAX_IMAGE_SIZE = 4096  # of what a file or a flag says, so that a slip does not fill the memory
 PARTS = ("stem_conv", "stem_norm", "stage1", "stage2", "stage3", "head")  # names in the variables
 
 
@@ -182,6 +184,26 @@ def check_depth(depth: int) -> None:
     if n < 1 or rest:
         near = f"{6 * n + 2} or {6 * n + 8}" if n >= 1 else "8"
         raise UserError(f"`depth` is {depth}, expected 6n + 2 with n >= 1, such as {near}")
+
+
+def check_image_size(size: Any) -> tuple[int, int]:
+    """Height and width, in pixels, that a file or a flag says.
+
+    Raises:
+        UserError: if they are no such numbers.
+    """
+    numbers = size if isinstance(size, tuple | list) else ()
+    if (
+        len(numbers) != 2
+        or not all(isinstance(n, int | np.integer) for n in numbers)
+        or not MIN_IMAGE_SIZE <= min(numbers) <= max(numbers) <= MAX_IMAGE_SIZE
+    ):
+        shown = " ".join(map(str, numbers)) or size
+        raise UserError(
+            f"`image_size` is {shown}, expected a height and a width from {MIN_IMAGE_SIZE} to "
+            f"{MAX_IMAGE_SIZE} pixels"
+        )
+    return size[0], size[1]
 
 
 def check_channels(channels: object, shortcut: Shortcut) -> None:

@@ -5,9 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from jax_resnet.classifier import MAX_IMAGE_SIZE, Classifier
+from jax_resnet.classifier import Classifier
 from jax_resnet.errors import UserError
-from jax_resnet.model import MIN_IMAGE_SIZE
 
 BATCH_SIZE = 100
 MAX_PIXELS = 500 * 32 * 32  # of the images that are computed at a time
@@ -54,30 +53,3 @@ def predict(
 def images_at_once(most: int, height: int, width: int) -> int:
     """How many images of this size, in pixels, are computed at a time: `most` or fewer."""
     return min(most, max(1, MAX_PIXELS // (height * width)))
-
-
-def input_shape(
-    classifier: Classifier, image_size: tuple[int, int] | None = None
-) -> tuple[int, int, int]:
-    """Height, width and channels of the images for a classifier.
-
-    Args:
-        classifier: the net. A mean by pixel determines the size; with a mean by channel, images
-            may have any size.
-        image_size: height and width, by default those of the images in training.
-
-    Raises:
-        UserError: if `image_size` differs from that of the mean, or is out of range.
-    """
-    fixed = classifier.mean.shape[:2] if classifier.mean.ndim == 3 else None
-    height, width = image_size or fixed or classifier.image_size
-    if fixed and (height, width) != fixed:
-        raise UserError(
-            f"`image_size` is {height} {width}, expected {fixed[0]} {fixed[1]} as in the "
-            "classifier's mean"
-        )
-    if not all(MIN_IMAGE_SIZE <= side <= MAX_IMAGE_SIZE for side in (height, width)):
-        raise UserError(
-            f"`image_size` is {height} {width}, expected {MIN_IMAGE_SIZE} to {MAX_IMAGE_SIZE} each"
-        )
-    return height, width, classifier.channels

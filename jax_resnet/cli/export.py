@@ -8,7 +8,7 @@ from typing import Annotated
 import tyro
 
 from jax_resnet.cli.flags import Model, parse
-from jax_resnet.errors import UserError, printable
+from jax_resnet.errors import printable
 from jax_resnet.export import PLATFORMS, export_classifier
 from jax_resnet.files import new_file
 from jax_resnet.report.models import load_model
@@ -25,23 +25,13 @@ class Export:
     model: Model
     out: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="OUT")]
     """The new file."""
-    height: int | None = None
-    """Of the images, in pixels; by default as in training."""
-    width: int | None = None
-    """Of the images, in pixels; by default as in training."""
+    image_size: tuple[int, int] | None = None
+    """Height and width, in pixels, of the images; by default as in training."""
 
 
 def command(arguments: Sequence[str]) -> None:
     flags = parse(Export, arguments)
-    classifier = load_model(flags.model)
-    height, width = classifier.image_size
-    height = height if flags.height is None else flags.height
-    width = width if flags.width is None else flags.width
-    try:
-        content = export_classifier(classifier, (height, width))
-    except (ValueError, TypeError) as error:
-        size = f"`height` {height} and `width` {width}"
-        raise UserError(f"{size} don't suit {flags.model}: {error}") from error
+    content = export_classifier(load_model(flags.model), flags.image_size)
     with new_file(flags.out) as unfinished:
         unfinished.write_bytes(content)
     print(f"{printable(flags.out)}: {len(content)} bytes for {', '.join(PLATFORMS)}")

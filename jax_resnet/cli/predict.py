@@ -40,13 +40,13 @@ class Predict:
 def command(arguments: Sequence[str]) -> None:
     flags = parse(Predict, arguments)
     from jax_resnet.data.images import decode_images
-    from jax_resnet.predict import input_shape, predict
+    from jax_resnet.predict import predict
     from jax_resnet.report.models import load_model
 
     classifier = load_model(flags.model)
     files = find_images(flags.images)
     check_grid(flags.grid, len(files))
-    images = decode_images(files, *input_shape(classifier, flags.image_size))
+    images = decode_images(files, *classifier.input_shape(flags.image_size))
     names = classifier.class_names
     probabilities = predict(classifier, images)
     if flags.as_json:

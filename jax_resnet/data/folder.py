@@ -6,12 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from jax_resnet.classifier import MAX_IMAGE_SIZE
 from jax_resnet.data.dataset import Dataset, Split
 from jax_resnet.data.images import decode_images, list_files
 from jax_resnet.data.labels_csv import find_table, list_labelled
 from jax_resnet.errors import UserError, say, some
-from jax_resnet.model import MIN_IMAGE_SIZE
+from jax_resnet.model import check_image_size
 
 _SPLITS = ("train", "val", "test")
 _VALIDATION = ("val", "valid", "validation")  # names that people give to one folder
@@ -81,18 +80,10 @@ def _check_options(
     root = Path(data_dir).expanduser()
     if not root.is_dir():
         raise UserError(f"`data_dir` is {root}, which is not a folder: expected one of images")
-    if (
-        image_size is None
-        or len(image_size) != 2
-        or not all(MIN_IMAGE_SIZE <= side <= MAX_IMAGE_SIZE for side in image_size)
-    ):
-        raise UserError(
-            f"`image_size` is {image_size}, expected a height and a width from {MIN_IMAGE_SIZE} to "
-            f"{MAX_IMAGE_SIZE} pixels"
-        )
+    size = check_image_size(image_size)
     if channels not in (1, 3):
         raise UserError(f"`channels` is {channels}, expected 1 (gray) or 3 (RGB)")
-    return root, (image_size[0], image_size[1])
+    return root, size
 
 
 def _read_splits(root: Path) -> dict[str, Files]:

@@ -15,7 +15,7 @@ from jax_resnet.run.environment import pinned
 from jax_resnet.run.folder import Run, chosen
 from jax_resnet.training.config import Config
 from jax_resnet.training.config_file import read_config
-from jax_resnet.training.programs import device_data, make_init, make_mesh, make_programs
+from jax_resnet.training.programs import device_data, init_state, make_mesh, make_programs
 from jax_resnet.training.published import PUBLISHED
 
 Variant = Literal[ShortcutName, "cnn"]  # a residual net by its shortcut, or the plain net
@@ -126,7 +126,7 @@ def initial_gradient_norms(config: Config, dataset: Dataset) -> dict[str, float]
     """L2 norm of the gradient of each part of the net on the run's first batch, before a step."""
     mesh = make_mesh()
     programs = make_programs(config, len(dataset.train), mesh, dispatch="step")
-    state = make_init(config, dataset.num_classes, dataset.image_shape, mesh)(config.seed)
+    state = init_state(config, dataset.num_classes, dataset.image_shape, mesh)
     data = device_data(dataset.train, config.normalization, mesh)
     epoch = programs.draw_epoch(config.seed, state.step)
     _, totals = programs.advance(state, programs.zeros(), data, epoch)

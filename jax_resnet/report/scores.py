@@ -11,7 +11,6 @@ from jax_resnet.classifier import Classifier
 from jax_resnet.data import Split
 from jax_resnet.data.arrays import read_arrays
 from jax_resnet.errors import UserError
-from jax_resnet.predict import input_shape
 from jax_resnet.pretrained import load_classifier
 from jax_resnet.report.models import load_model
 from jax_resnet.report.run_model import check_fits, load_run
@@ -86,7 +85,7 @@ def score_arrays(
     if part_size is not None and part_size < 1:
         raise UserError(f"`part_size` is {part_size}, expected 1 or more")
     classifier = load_model(model)
-    split = read_arrays(images, labels, input_shape(classifier), len(classifier.class_names))
+    split = read_arrays(images, labels, classifier.input_shape(), len(classifier.class_names))
     scorer, size = _scorer(classifier, precision), part_size or len(split)
     parts = [
         {"start": i} | scorer(Split(split.images[i : i + size], split.labels[i : i + size]))

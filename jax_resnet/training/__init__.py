@@ -1,4 +1,4 @@
-"""Training, to be read in this order: batches, step, optimizer, programs, loop, recipes."""
+"""Training; docs/design.md gives a reading order."""
 
 from jax_resnet.training.step import TrainState, cross_entropy, eval_step, train_step
 

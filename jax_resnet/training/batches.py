@@ -21,21 +21,24 @@ PadMode = Annotated[
 ]
 Flip = Annotated[
     Literal["none", "random", "alternating"],
-    Doc("Mirror no images, each at random, or each in every second epoch."),
+    Doc(
+        "Mirror no images, each at random (the default; digits are never mirrored), or each in "
+        "every second epoch."
+    ),
 ]
-
 Cutout = Annotated[
     Literal["none", "dual"],
     Doc(
         "No cutout, or two of each augmented image (dual), which both are trained with: squares of "
-        "16x16 in a 32x32 image are set to the mean, anywhere, and may hang over the edge."
+        "16x16 in a 32x32 image are set to the mean, anywhere, and may hang over the edge. The "
+        "loss is then the mean over both, plus a tenth of their logits' mean squared difference."
     ),
 ]
 
 
-class Streams(NamedTuple):
-    """A key for each thing that is drawn. Epochs and steps are folded into the keys of their own
-    streams only, so no two draws share a key."""
+class Keys(NamedTuple):
+    """A key for each thing that is drawn. Epochs and steps are folded into these keys, so no two
+    draws share a key."""
 
     init: Key[Array, ""]
     permutations: Key[Array, ""]
@@ -45,10 +48,10 @@ class Streams(NamedTuple):
     cutouts: Key[Array, ""]
 
 
-def streams(seed: Any) -> Streams:
-    """The streams of a run, the same whatever JAX's default generator is."""
+def keys_of(seed: Any) -> Keys:
+    """The keys of a run, the same whatever JAX's default generator is."""
     key = jax.random.key(seed, impl="threefry2x32")
-    return Streams(*(jax.random.fold_in(key, i) for i in range(len(Streams._fields))))
+    return Keys(*(jax.random.fold_in(key, i) for i in range(len(Keys._fields))))
 
 
 class Epoch(NamedTuple):
@@ -74,7 +77,7 @@ def epoch_end(step: Any, count: int, batch_size: int) -> Any:
 
 def draw_epoch(seed: Any, step: Int[Array, ""], count: int, batch_size: int) -> Epoch:
     """The epoch in which batch `step` begins; `seed` is an int, or a scalar inside `jit`."""
-    keys = streams(seed)
+    keys = keys_of(seed)
     epoch = epoch_of(step, count, batch_size)
     permutations = [
         jax.random.permutation(jax.random.fold_in(keys.permutations, epoch + i), count)
@@ -107,24 +110,27 @@ def augment(
     parity: Bool[Array, " b"],
     crop_key: Key[Array, ""],
     flip_key: Key[Array, ""],
+    cutout_key: Key[Array, ""],
     mean: Array,
     std: Array,
     *,
     pad: int,
     pad_mode: PadMode,
     flip: Flip,
-) -> Float[Array, "b h w c"]:
+    cutout: Cutout,
+) -> Float[Array, "views h w c"]:
     """Normalised images, each shifted by up to `pad` pixels and perhaps mirrored.
 
     Args:
         images: the batch.
         parity: which images `flip="alternating"` mirrors.
-        crop_key, flip_key: of the step.
+        crop_key, flip_key, cutout_key: of the step.
         mean, std: as in `Classifier`.
         pad: pixels added on each side before the crop back to size.
         pad_mode: the added pixels are black, zero after normalisation (as in the paper, which
             subtracts the mean first), or the image's reflection.
         flip: mirror no image, each with probability 1/2, or those of `parity`.
+        cutout: "dual" gives two views of each image, all first ones before all second ones.
     """
     match pad_mode:
         case "black" | "reflect":
@@ -136,14 +142,21 @@ def augment(
             assert_never(pad_mode)
     match flip:
         case "none":
-            return x
+            pass
         case "random":
-            mirrored = jax.random.bernoulli(flip_key, 0.5, parity.shape)
+            x = mirror(x, jax.random.bernoulli(flip_key, 0.5, parity.shape))
         case "alternating":
-            mirrored = parity
+            x = mirror(x, parity)
         case _:
             assert_never(flip)
-    return jnp.where(mirrored[:, None, None, None], x[:, :, ::-1], x)
+    match cutout:
+        case "none":
+            return x
+        case "dual":
+            side = 2 * round(8 * min(x.shape[1:3]) / 32)
+            return jnp.concatenate([cut_out(x, key, side) for key in jax.random.split(cutout_key)])
+        case _:
+            assert_never(cutout)
 
 
 def crop(x: Array, key: Key[Array, ""], pad: int, mode: str) -> Array:
@@ -156,6 +169,11 @@ def crop(x: Array, key: Key[Array, ""], pad: int, mode: str) -> Array:
     return jax.vmap(lambda image, at: jax.lax.dynamic_slice(image, (at[0], at[1], 0), shape))(
         padded, offsets
     )
+
+
+def mirror(x: Float[Array, "b h w c"], chosen: Bool[Array, " b"]) -> Float[Array, "b h w c"]:
+    """Images, the chosen ones with left and right exchanged."""
+    return jnp.where(chosen[:, None, None, None], x[:, :, ::-1], x)
 
 
 def cut_out(x: Float[Array, "b h w c"], key: Key[Array, ""], side: int) -> Float[Array, "b h w c"]:

@@ -23,9 +23,9 @@ from jax_resnet.training.fields import (
     FileName,
     Folder,
     Fraction,
+    ImageSize,
     Rate,
     Share,
-    Side,
     Text,
     readable_errors,
 )
@@ -43,7 +43,7 @@ RecipeName = Literal["article", "paper", "fast", "long"]
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Train a CIFAR-10 ResNet. The defaults are the recipe `article`.
+    """The hyper-parameters of a run, and where it is kept. The defaults are the recipe `article`.
 
     In Python the name of a recipe sets no other field: take `RECIPES[name]` of
     `jax_resnet.training.recipes`, with `dataclasses.replace` for changes.
@@ -73,7 +73,7 @@ class Config:
     mirror: Text | None = None
     """URL to download the data set from instead of Hugging Face and its original host: of the
     original archive, or, with / at the end, of a folder with it or with the parquet files."""
-    image_size: tuple[Side, Side] | None = None
+    image_size: ImageSize | None = None
     """Height and width, in pixels, of a folder's images."""
     channels: Literal[1, 3] | None = None
     """1 (gray) or 3 (RGB), for a folder's images."""
@@ -115,8 +115,6 @@ class Config:
     least 1 unless this is 0."""
     pad_mode: PadMode = "black"
     flip: Flip | None = None
-    """Mirror no images, each at random (the default; digits are never mirrored), or each in every
-    second epoch."""
     cutout: Cutout = "none"
 
     precision: Precision = "default"

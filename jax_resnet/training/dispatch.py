@@ -83,7 +83,7 @@ def jit_steps(
         case "loop":
             return jit_once(loop(step, steps_until), **options)
         case "graph":
-            return jit_graph(packed_loop(step, steps_until), **options)
+            return jit_graph(loop(step, steps_until, pack), **options)
         case _:
             assert_never(dispatch)
 
@@ -103,22 +103,17 @@ def reached(state: Any) -> jax.Array:
     return state.step[0] if state.step.ndim else state.step
 
 
-def loop(step: Step, steps_until: Callable[[Any], Any]) -> Step:
-    """Steps in a loop on the device."""
-
-    def steps(state: Any, totals: Any, *others: Any) -> Any:
-        stop = steps_until(reached(state))
-        return jax.lax.while_loop(
-            lambda carry: reached(carry[0]) < stop,
-            lambda carry: step(*carry, *others),
-            (state, totals),
-        )
-
-    return steps
+def as_it_is(tree: Any) -> tuple[Any, Callable[[Any], Any]]:
+    """A tree, and what undoes nothing: as `pack`, without packing."""
+    return tree, lambda same: same
 
 
-def packed_loop(step: Step, steps_until: Callable[[Any], Any]) -> Step:
-    """As `loop`, with the float32 arrays of state and totals in one vector."""
+def loop(
+    step: Step,
+    steps_until: Callable[[Any], Any],
+    pack: Callable[[Any], tuple[Any, Callable[[Any], Any]]] = as_it_is,
+) -> Step:
+    """Steps in a loop on the device, which carries state and totals packed."""
 
     def steps(state: Any, totals: Any, *others: Any) -> Any:
         stop = steps_until(reached(state))

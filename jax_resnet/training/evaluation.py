@@ -1,4 +1,4 @@
-"""Loss and accuracy of a `Classifier`, every image counted once."""
+"""The `Classifier` of a run, and its loss and accuracy, every image counted once."""
 
 import math
 from functools import partial
@@ -11,12 +11,23 @@ from flax import struct
 from jaxtyping import Array
 
 from jax_resnet.classifier import Classifier
-from jax_resnet.data.dataset import Split
+from jax_resnet.data.dataset import Dataset, Split
 from jax_resnet.errors import UserError
+from jax_resnet.model import ResNet
 from jax_resnet.predict import images_at_once
+from jax_resnet.training.config import Config
 from jax_resnet.training.step import eval_step
 
 BATCH_SIZE = 500
+
+
+def classifier_of(
+    config: Config, dataset: Dataset, variables: Any, mean: Array, std: Array
+) -> Classifier:
+    """The classifier of a run's variables; `mean` and `std` are of its training images."""
+    net = ResNet(config.depth, dataset.num_classes, config.shortcut)
+    size = dataset.image_shape[:2]
+    return Classifier(variables, mean, std, net, dataset.class_names, size)
 
 
 class Padded(struct.PyTreeNode):

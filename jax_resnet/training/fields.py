@@ -9,9 +9,8 @@ from typing import Annotated, Any
 import pydantic
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from jax_resnet.classifier import MAX_IMAGE_SIZE
 from jax_resnet.errors import UserError
-from jax_resnet.model import MIN_IMAGE_SIZE, check_depth
+from jax_resnet.model import check_depth, check_image_size
 
 MAX_IMAGES = 2**31 - 1  # steps * batch size, which the device counts in int32
 
@@ -49,7 +48,7 @@ CountOrNone = Annotated[int, Field(ge=0, le=MAX_IMAGES)]
 Rate = Annotated[float, Field(ge=0, le=1e38, allow_inf_nan=False)]  # a float32 holds little more
 Fraction = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-Side = Annotated[int, Field(ge=MIN_IMAGE_SIZE, le=MAX_IMAGE_SIZE)]
+ImageSize = Annotated[tuple[int, int], AfterValidator(check_image_size)]
 Text = Annotated[str, BeforeValidator(_text)]
 Folder = Annotated[Path, BeforeValidator(_text), AfterValidator(_home)]
 FileName = Annotated[Text, AfterValidator(_file_name)]

@@ -1,6 +1,6 @@
 """Learning rate schedules and optimizers, in optax."""
 
-from typing import Annotated, Any, Literal, assert_never
+from typing import TYPE_CHECKING, Annotated, Any, Literal, assert_never
 
 import jax
 import jax.numpy as jnp
@@ -8,6 +8,9 @@ import optax
 from flax import traverse_util
 from optax.contrib import MuonDimensionNumbers, scale_by_muon
 from typing_extensions import Doc
+
+if TYPE_CHECKING:
+    from jax_resnet.training.config import Config
 
 Schedule = Annotated[
     Literal["step", "linear", "cosine"],
@@ -22,28 +25,41 @@ Optimizer = Annotated[
 ]
 
 
-def make_schedule(kind: Schedule, peak: float, steps: int, warmup_steps: int) -> optax.Schedule:
-    """The learning rate of each step.
+def make_optimizer(config: "Config") -> optax.GradientTransformation:
+    """The optimizer with its schedule."""
+    rest = sgd(
+        make_schedule(config, config.learning_rate),
+        config.momentum,
+        config.nesterov,
+        config.weight_decay,
+        config.decay_all,
+    )
+    match config.optimizer:
+        case "sgd":
+            return rest
+        case "muon":
+            schedule = make_schedule(config, config.muon_learning_rate)
+            return muon(schedule, config.muon_momentum, rest)
+        case _:
+            assert_never(config.optimizer)
 
-    Args:
-        kind: of the schedule.
-        peak: the highest rate.
-        steps: of the whole training.
-        warmup_steps: steps at a tenth of the rate at the start, of the schedule "step".
-    """
-    match kind:
+
+def make_schedule(config: "Config", peak: float) -> optax.Schedule:
+    """The learning rate of each step; `peak`, one of the config's, is the highest."""
+    steps, warmup = config.steps, config.warmup
+    match config.schedule:
         case "step":
             drops = {steps // 2: 0.1, 3 * steps // 4: 0.1}
             schedule = optax.piecewise_constant_schedule(peak, drops)
-            if warmup_steps == 0:
+            if warmup == 0:
                 return schedule
-            return lambda step: jnp.where(step < warmup_steps, 0.1 * peak, schedule(step))
+            return lambda step: jnp.where(step < warmup, 0.1 * peak, schedule(step))
         case "linear":
             return optax.linear_schedule(peak, 0.0, steps)
         case "cosine":
             return optax.cosine_decay_schedule(peak, steps)
         case _:
-            assert_never(kind)
+            assert_never(config.schedule)
 
 
 def why_steps_are_fixed(kind: Schedule) -> str:

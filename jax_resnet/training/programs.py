@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
-from typing import Any, assert_never
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,8 +20,8 @@ from jax_resnet.model import PARTS, ResNet
 from jax_resnet.training import batches
 from jax_resnet.training.config import Config
 from jax_resnet.training.dispatch import GPUS, Dispatch, Jitted, dispatch_on, jit_steps
+from jax_resnet.training.optimizer import make_optimizer
 from jax_resnet.training.precision import dtype_on, matmul_precision
-from jax_resnet.training.recipes import make_optimizer
 from jax_resnet.training.step import Metrics, TrainState, train_step
 
 MAX_STEPS = 200  # in one dispatch, so that signals are answered and the progress bar moves
@@ -69,17 +69,17 @@ def device_data(train: Split, normalization: Normalization, mesh: Mesh) -> tuple
     return jax.device_put(arrays, replicated(mesh))
 
 
-def make_init(
+def init_state(
     config: Config, num_classes: int, image_shape: tuple[int, int, int], mesh: Mesh
-) -> Callable[[int], TrainState]:
-    """The fresh state of a seed, on CPU and GPU with the convolution that is fast there.
+) -> TrainState:
+    """The fresh state of a run, on CPU and GPU with the convolution that is fast there.
 
-    States of one such function, and of those of configs that differ in their seeds alone, share
-    the net and the optimizer, so the programs that are compiled for one serve the others.
+    States of configs that differ in their seeds alone share the net and the optimizer, so the
+    programs that are compiled for one serve the others.
     """
     dtype = dtype_on(mesh.devices.flat[0].platform, config.precision)
     init = _make_init(config.of_any_seed(), dtype, num_classes, image_shape, mesh)
-    return lambda seed: init(batches.streams(seed).init)
+    return init(batches.keys_of(config.seed).init)
 
 
 @lru_cache(KEPT)
@@ -161,26 +161,22 @@ def make_step(config: Config, mesh: Mesh) -> Any:
         step = jnp.asarray(state.step)
         drawn = batches.draw_batch(epoch, step, config.batch_size)
         indices, parity = jax.lax.with_sharding_constraint(drawn, split)
+        crops, flips, cutouts = (
+            jax.random.fold_in(key, step) for key in (epoch.crops, epoch.flips, epoch.cutouts)
+        )
         x = batches.augment(
             images[indices],
             parity,
-            jax.random.fold_in(epoch.crops, step),
-            jax.random.fold_in(epoch.flips, step),
+            crops,
+            flips,
+            cutouts,
             mean,
             std,
             pad=batches.shift_of(config.pad, min(images.shape[1:3])),
             pad_mode=config.pad_mode,
             flip=config.flip or "none",
+            cutout=config.cutout,
         )
-        match config.cutout:
-            case "none":
-                pass
-            case "dual":
-                keys = jax.random.split(jax.random.fold_in(epoch.cutouts, step))
-                side = 2 * round(8 * min(images.shape[1:3]) / 32)
-                x = jnp.concatenate([batches.cut_out(x, key, side) for key in keys])
-            case _:
-                assert_never(config.cutout)
         with jax.default_matmul_precision(matmul_precision(config.precision)):
             new_state, metrics = train_step(state, x, labels[indices])
         return new_state, _add(totals, metrics, step)

@@ -1,12 +1,7 @@
-"""The named `Config`s, and the optimizer that a `Config` describes."""
-
-from typing import assert_never
-
-import optax
+"""The named `Config`s."""
 
 from jax_resnet.errors import UserError
 from jax_resnet.training.config import Config, RecipeName
-from jax_resnet.training.optimizer import make_schedule, muon, sgd
 
 RECIPES: dict[RecipeName, Config] = {
     # The article: SGD, augmentation as in the paper, a fifth of the images kept for validation.
@@ -59,22 +54,3 @@ def check_recipe(config: Config) -> None:
             f"`recipe` is {config.recipe!r}, but no field has its value: expected "
             f"RECIPES[{config.recipe!r}] of jax_resnet.training.recipes, or a copy with changes"
         )
-
-
-def schedule_of(config: Config, peak: float) -> optax.Schedule:
-    """The schedule, with one of the config's learning rates as its highest."""
-    return make_schedule(config.schedule, peak, config.steps, config.warmup)
-
-
-def make_optimizer(config: Config) -> optax.GradientTransformation:
-    """The optimizer with its schedule."""
-    schedule = schedule_of(config, config.learning_rate)
-    rest = sgd(schedule, config.momentum, config.nesterov, config.weight_decay, config.decay_all)
-    match config.optimizer:
-        case "sgd":
-            return rest
-        case "muon":
-            muon_schedule = schedule_of(config, config.muon_learning_rate)
-            return muon(muon_schedule, config.muon_momentum, rest)
-        case _:
-            assert_never(config.optimizer)

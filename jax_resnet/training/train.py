@@ -10,7 +10,6 @@ import jax
 from jax_resnet.classifier import Classifier
 from jax_resnet.data import Dataset
 from jax_resnet.errors import UserError
-from jax_resnet.model import ResNet
 from jax_resnet.run.distributed import name_runtime_errors
 from jax_resnet.run.environment import environment, pinned
 from jax_resnet.run.folder import Run
@@ -19,18 +18,19 @@ from jax_resnet.run.signals import check, stop_signals
 from jax_resnet.training.config import Config
 from jax_resnet.training.config_file import refuse_changes
 from jax_resnet.training.curves import Curves
-from jax_resnet.training.evaluation import evaluate, to_device
+from jax_resnet.training.evaluation import classifier_of, evaluate, to_device
 from jax_resnet.training.initial import identity, read_init, start_from
 from jax_resnet.training.loop import Training, fit
+from jax_resnet.training.optimizer import make_schedule
 from jax_resnet.training.programs import (
     Programs,
     device_data,
-    make_init,
+    init_state,
     make_mesh,
     make_programs,
     replicated,
 )
-from jax_resnet.training.recipes import check_recipe, schedule_of
+from jax_resnet.training.recipes import check_recipe
 from jax_resnet.training.step import TrainState
 
 
@@ -79,8 +79,7 @@ def train_together(
         config, dataset = runs[0]
         mesh = make_mesh(devices)
         programs = make_programs(config, len(dataset.train), mesh)
-        init = make_init(config, dataset.num_classes, dataset.image_shape, mesh)
-        opened = [hold(held, *run, programs, init, stops) for run in runs]
+        opened = [hold(held, *run, programs, stops) for run in runs]
         trainings, starts = zip(*opened, strict=True)
         steps = [int(start["state"].step) for start in starts]
         if len({*steps}) > 1:
@@ -98,7 +97,6 @@ def hold(
     config: Config,
     dataset: Dataset,
     programs: Programs,
-    init: Callable[[int], TrainState],
     stops: list[int],
 ) -> tuple[Training, dict[str, Any]]:
     """Opens a run until `held` ends; and the state and totals that it starts from."""
@@ -106,7 +104,7 @@ def hold(
     check_suits(config, dataset)
     given = read_init(config, dataset)
     check(stops)
-    mesh, shape, names = programs.mesh, dataset.image_shape, dataset.class_names
+    mesh = programs.mesh
     announce(config.run_name, dataset.name, dataset.counts, list(mesh.devices.flat))
     settings, where = config.to_json(), environment(mesh.devices.flat)
     if config.data_dir is not None:  # it is to be found from other working directories too
@@ -115,23 +113,17 @@ def hold(
     opening = Run(config.folder).open(settings, where, data_set, config.resume, refuse)
     run = held.enter_context(opening)
     data = device_data(dataset.train, config.normalization, mesh)
-    mean, std = data[2:]
-    net = ResNet(config.depth, len(names), config.shortcut)
-
-    def classify(state: TrainState) -> Classifier:
-        return Classifier(state.variables, mean, std, net, names, shape[:2])
-
-    state = init(config.seed)
+    state = init_state(config, dataset.num_classes, dataset.image_shape, mesh)
     if run.latest is None:
-        state = start_from(state, config, given, names)
+        state = start_from(state, config, given, dataset.class_names)
     check(stops)
     training = Training(
         config=config,
         run=run,
         curves=Curves(config, run),
         data=data,
-        schedule=schedule_of(config, config.learning_rate),
-        classify=classify,
+        schedule=make_schedule(config, config.learning_rate),
+        classify=lambda state: classifier_of(config, dataset, state.variables, *data[2:]),
         validation=to_device(dataset.validation, sharding=replicated(mesh))
         if len(dataset.validation)
         else None,

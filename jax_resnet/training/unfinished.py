@@ -10,14 +10,14 @@ from jax_resnet.classifier import Classifier
 from jax_resnet.data import Dataset, statistics
 from jax_resnet.errors import UserError, say
 from jax_resnet.files import find_damage
-from jax_resnet.model import ResNet
 from jax_resnet.run.checkpoints import all_checkpoints, read_checkpoint
 from jax_resnet.run.environment import pinned
 from jax_resnet.run.folder import Run
 from jax_resnet.run.records import best_step, refuse_other_data
 from jax_resnet.training.config import Config
 from jax_resnet.training.config_file import read_config, refuse_changes
-from jax_resnet.training.programs import make_init, make_mesh, make_programs, replicated
+from jax_resnet.training.evaluation import classifier_of
+from jax_resnet.training.programs import init_state, make_mesh, make_programs, replicated
 
 
 @pinned()
@@ -44,9 +44,7 @@ def from_checkpoint(folder: Path, dataset: Dataset) -> tuple[Classifier, int]:
     state = read_checkpoint(checkpoint, abstract_state(config, dataset))["state"]
     say(f"{folder} has not finished: taking {which}, step {step} of {config.steps}")
     mean, std = map(jnp.float32, statistics(dataset.train.images, config.normalization))
-    names, size = dataset.class_names, dataset.image_shape[:2]
-    net = ResNet(config.depth, len(names), config.shortcut)
-    return Classifier(state.variables, mean, std, net, names, size), step
+    return classifier_of(config, dataset, state.variables, mean, std), step
 
 
 def choose_step(run: Run) -> tuple[int, str]:
@@ -78,9 +76,14 @@ def choose_step(run: Run) -> tuple[int, str]:
 def abstract_state(config: Config, dataset: Dataset) -> Any:
     """Shapes and dtypes of what a checkpoint holds, to be read onto one device."""
     mesh = make_mesh(jax.local_devices()[:1])
-    init = make_init(config, dataset.num_classes, dataset.image_shape, mesh)
     zeros = make_programs(config, len(dataset.train), mesh).zeros
-    shapes = jax.eval_shape(lambda: {"state": init(config.seed), "totals": zeros()})
+    shape = dataset.image_shape
+    shapes = jax.eval_shape(
+        lambda: {
+            "state": init_state(config, dataset.num_classes, shape, mesh),
+            "totals": zeros(),
+        }
+    )
     return jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=replicated(mesh)), shapes
     )

@@ -124,7 +124,10 @@ def test_a_file_that_is_not_there_or_a_folder_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("--image-size 8 1000000000", "`image_size` is 1000000000, expected less than or equal"),
+        (
+            "--image-size 8 1000000000",
+            "`image_size` is 8 1000000000, expected a height and a width from 4 to 4096",
+        ),
         ("--split-proportions nan 0 1", "`split_proportions` is nan, expected a finite number"),
         ("--depth 9", "`depth` is 9, expected 6n"),
         ("--depth 1000000004", "`depth` is 1000000004, expected less than or equal to 1202"),

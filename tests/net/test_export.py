@@ -38,7 +38,7 @@ def classifier(tmp_path):
 
 def test_the_logits_are_the_classifiers_at_two_batch_sizes(classifier, tmp_path, call):
     file = tmp_path / "model.bin"
-    assert call("export.py", tmp_path, file, "--height", 9, "--width", 12)[0] == 0
+    assert call("export.py", tmp_path, file, "--image-size", 9, 12)[0] == 0
     rng, files = np.random.default_rng(0), []
     for count in (1, 5):
         files.append(tmp_path / f"images{count}.npy")
@@ -60,11 +60,11 @@ def test_the_size_is_32x32_by_default_and_images_must_be_uint8(classifier, tmp_p
         exported.call(np.zeros((1, 32, 32, 3), np.float32))
 
 
-@pytest.mark.parametrize("flags", [("--height", 3), ("--width", 0), ("--height", 2**40)])
-def test_sizes_that_the_net_cannot_take(classifier, tmp_path, call, flags):
-    code, _, stderr = call("export.py", tmp_path, tmp_path / "model.bin", *flags)
+@pytest.mark.parametrize("size", [(3, 32), (32, 0), (2**40, 32), (-1, 32)])
+def test_sizes_that_the_net_cannot_take(classifier, tmp_path, call, size):
+    code, _, stderr = call("export.py", tmp_path, tmp_path / "model.bin", "--image-size", *size)
     assert (code, stderr.startswith("error: ")) == (2, True)
-    assert "--height" in stderr
+    assert f"--image-size is {size[0]} {size[1]}, expected" in stderr
     assert not (tmp_path / "model.bin").exists()
 
 

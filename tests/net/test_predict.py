@@ -11,7 +11,7 @@ from PIL import Image
 
 from jax_resnet import Classifier, ResNet
 from jax_resnet.errors import UserError
-from jax_resnet.predict import images_at_once, input_shape, predict
+from jax_resnet.predict import images_at_once, predict
 
 
 def make_classifier(mean_shape=(3,), channels=3, names=("cat", "dog", "ü $x$", "frog")):
@@ -108,14 +108,14 @@ def test_logits_that_are_not_finite_are_no_prediction(classifier, images, dtype)
 
 
 def test_the_input_is_as_the_mean_and_the_first_kernel_say():
-    assert input_shape(make_classifier()) == (32, 32, 3)
-    assert input_shape(make_classifier(), (8, 12)) == (8, 12, 3)
-    assert input_shape(make_classifier().replace(image_size=(8, 9))) == (8, 9, 3)
+    assert make_classifier().input_shape() == (32, 32, 3)
+    assert make_classifier().input_shape((8, 12)) == (8, 12, 3)
+    assert make_classifier().replace(image_size=(8, 9)).input_shape() == (8, 9, 3)
     gray = make_classifier(mean_shape=(8, 10, 1), channels=1)
-    assert input_shape(gray) == (8, 10, 1)
+    assert gray.input_shape() == (8, 10, 1)
     for classifier, size in ((gray, (8, 8)), (make_classifier(), (3, 8))):
         with pytest.raises(UserError, match=r"`image_size` is . 8, expected"):
-            input_shape(classifier, size)
+            classifier.input_shape(size)
 
 
 def test_json_has_every_file_of_a_folder_in_order(command, folder, classifier, images):

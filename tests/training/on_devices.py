@@ -13,8 +13,8 @@ from jax_resnet.cpu.conv import conv_general_dilated
 from jax_resnet.data import load
 from jax_resnet.training.config import Config
 from jax_resnet.training.evaluation import evaluate, to_device
+from jax_resnet.training.optimizer import make_optimizer
 from jax_resnet.training.programs import make_mesh, make_programs, replicated
-from jax_resnet.training.recipes import make_optimizer
 from jax_resnet.training.step import TrainState
 
 

@@ -12,11 +12,11 @@ from jax_resnet.training.batches import (
     draw_epoch,
     epoch_end,
     epoch_of,
+    keys_of,
     shift_of,
-    streams,
 )
 
-KEYS = streams(3)
+KEYS = keys_of(3)
 KEY = KEYS.crops
 COUNT, SIZE = 23, 4
 
@@ -65,7 +65,7 @@ def test_no_two_draws_share_a_key():
 
 def test_streams_do_not_depend_on_the_default_generator():
     with jax.default_prng_impl("rbg"):
-        for ours, theirs in zip(KEYS, streams(3), strict=True):
+        for ours, theirs in zip(KEYS, keys_of(3), strict=True):
             assert (jax.random.key_data(ours) == jax.random.key_data(theirs)).all()
 
 
@@ -88,9 +88,9 @@ def test_crop_moves_images_within_the_padding():
 
 def augmented(images, flip, parity=None, **kwargs):
     parity = jnp.zeros(len(images), bool) if parity is None else parity
-    options = {"pad": 0, "pad_mode": "black"} | kwargs
+    options = {"pad": 0, "pad_mode": "black", "cutout": "none"} | kwargs
     mean, std = (jnp.full(images.shape[-1], value) for value in (0.5, 0.25))
-    return augment(images, parity, KEY, KEYS.flips, mean, std, flip=flip, **options)
+    return augment(images, parity, KEY, KEYS.flips, KEYS.cutouts, mean, std, flip=flip, **options)
 
 
 def test_a_shift_is_in_proportion_and_at_least_a_pixel_unless_it_is_none():

@@ -10,7 +10,13 @@ import pytest
 
 from jax_resnet.data import load
 from jax_resnet.training.config import Config
-from jax_resnet.training.programs import device_data, make_init, make_mesh, make_programs, make_step
+from jax_resnet.training.programs import (
+    device_data,
+    init_state,
+    make_mesh,
+    make_programs,
+    make_step,
+)
 from jax_resnet.training.recipes import RECIPES
 
 DIGITS = load("digits")
@@ -57,7 +63,7 @@ def program(config):
     """A training step as text; its state keeps its structure."""
     mesh = make_mesh()
     data = device_data(DIGITS.train, config.normalization, mesh)
-    state = jax.eval_shape(lambda: make_init(config, 10, (8, 8, 1), mesh)(config.seed))
+    state = jax.eval_shape(lambda: init_state(config, 10, (8, 8, 1), mesh))
     programs = make_programs(config, len(DIGITS.train), mesh)
     epoch = jax.eval_shape(programs.draw_epoch, config.seed, 0)
     step = make_step(config, mesh)

@@ -15,7 +15,7 @@ from support import enable_x64
 from jax_resnet.data import load
 from jax_resnet.errors import UserError
 from jax_resnet.training.config import Config
-from jax_resnet.training.programs import device_data, make_init, make_mesh, make_programs
+from jax_resnet.training.programs import device_data, init_state, make_mesh, make_programs
 
 
 def assert_agree(one, other, bound):
@@ -57,7 +57,7 @@ def test_devices_speak_only_to_add_up():
     config = Config(dataset="digits", depth=8, batch_size=16, steps=20)
     digits, mesh = load("digits"), make_mesh()
     programs = make_programs(config, len(digits.train), mesh)
-    state = make_init(config, 10, digits.image_shape, mesh)(config.seed)
+    state = init_state(config, 10, digits.image_shape, mesh)
     data = device_data(digits.train, config.normalization, mesh)
     epoch = programs.draw_epoch(config.seed, state.step)
     (program,) = programs.advance.programs

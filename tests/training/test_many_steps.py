@@ -13,7 +13,7 @@ from jax_resnet.run.signals import Interrupted
 from jax_resnet.training import programs
 from jax_resnet.training import train as training
 from jax_resnet.training.config import Config, load_dataset
-from jax_resnet.training.programs import device_data, make_init, make_mesh
+from jax_resnet.training.programs import device_data, init_state, make_mesh
 
 # Three epochs of nine steps of 128 images, cut short: 20 steps.
 CONFIG = Config(dataset="digits", depth=8, steps=20, learning_rate=0.002, name="whole")
@@ -104,11 +104,11 @@ def test_single_steps_give_the_same_up_to_rounding(whole, by_single_steps):
 def test_a_dispatch_is_four_single_steps_up_to_rounding(config, dispatch):
     dataset, mesh = load_dataset(config), make_mesh()
     data = device_data(dataset.train, config.normalization, mesh)
-    init = make_init(config, dataset.num_classes, dataset.image_shape, mesh)
     ends = []
     for each in (dispatch, "step"):
         made = programs.make_programs(config, len(dataset.train), mesh, each)
-        state, totals = init(config.seed), made.zeros()
+        state = init_state(config, dataset.num_classes, dataset.image_shape, mesh)
+        totals = made.zeros()
         while int(state.step) < 4:
             epoch = made.draw_epoch(config.seed, int(state.step))
             state, totals = made.advance(state, totals, data, epoch)

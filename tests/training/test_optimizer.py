@@ -7,6 +7,7 @@ import optax
 import pytest
 from support import enable_x64
 
+from jax_resnet.training.config import Config
 from jax_resnet.training.optimizer import make_schedule, muon, sgd
 
 MOMENTUM, RATE, REST_RATE = 0.7, 0.05, 0.02
@@ -72,6 +73,6 @@ def test_muon_is_its_definition():
     ],
 )
 def test_a_schedule_at_its_corners(kind, warmup, corners):
-    schedule = make_schedule(kind, 0.1, 100, warmup)
+    schedule = make_schedule(Config(schedule=kind, steps=100, warmup_steps=warmup), 0.1)
     got = {step: float(schedule(jnp.int32(step))) for step in corners}
     assert got == pytest.approx(corners, rel=1e-5, abs=1e-9)

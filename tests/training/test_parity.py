@@ -19,7 +19,7 @@ from support import SHARED
 from jax_resnet.classifier import normalize
 from jax_resnet.pytorch.weights import from_torch, to_torch
 from jax_resnet.training.config import Config
-from jax_resnet.training.recipes import make_optimizer
+from jax_resnet.training.optimizer import make_optimizer
 from jax_resnet.training.step import TrainState, train_step
 
 REFERENCE = SHARED / "reference"

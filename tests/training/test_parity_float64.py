@@ -27,7 +27,7 @@ from jax_resnet.pytorch.names import FAMILIES, tensors
 from jax_resnet.pytorch.weights import to_torch
 from jax_resnet.training import TrainState, train_step
 from jax_resnet.training.config import Config
-from jax_resnet.training.recipes import make_optimizer
+from jax_resnet.training.optimizer import make_optimizer
 
 MOMENTUM = 0.9  # of BatchNorm's running statistics
 

@@ -6,14 +6,14 @@ import pytest
 
 from jax_resnet.training.config import Config
 from jax_resnet.training.precision import dtype_on
-from jax_resnet.training.programs import make_init, make_mesh
+from jax_resnet.training.programs import init_state, make_mesh
 
 LINE = "bf16 is computed in float32 on CPU\n"
 
 
 def test_a_net_on_cpu_computes_in_float32_and_says_so(capsys):
     config = Config(depth=8, dataset="digits", precision="bf16")
-    state = make_init(config, 10, (8, 8, 1), make_mesh(jax.devices("cpu")))(0)
+    state = init_state(config, 10, (8, 8, 1), make_mesh(jax.devices("cpu")))
     images = jnp.zeros((1, 8, 8, 1))
     assert "bf16" not in str(jax.make_jaxpr(state.apply_fn)(state.variables, images))
     assert capsys.readouterr().err == LINE

@@ -13,7 +13,7 @@ from jax_resnet import ResNet, pretrained
 from jax_resnet.data import load
 from jax_resnet.model import SHORTCUTS
 from jax_resnet.training import TrainState, train_step
-from jax_resnet.training.batches import Flip, PadMode, augment, draw_batch, draw_epoch, streams
+from jax_resnet.training.batches import Flip, PadMode, augment, draw_batch, draw_epoch, keys_of
 from jax_resnet.training.evaluation import evaluate, to_device
 
 
@@ -43,11 +43,21 @@ def test_a_step(shortcut):
 @pytest.mark.parametrize("pad_mode", get_args(get_args(PadMode)[0]))
 @pytest.mark.parametrize("flip", get_args(get_args(Flip)[0]))
 def test_a_batch(pad_mode, flip):
-    keys, step = streams(0), jnp.int32(3)
+    keys, step = keys_of(0), jnp.int32(3)
     indices, parity = draw_batch(draw_epoch(0, step, 9, 4), step, 4)
     images = jnp.zeros((9, 8, 8, 1), jnp.uint8)[indices]
     mean = std = jnp.ones(1)
     x = augment(
-        images, parity, keys.crops, keys.flips, mean, std, pad=2, pad_mode=pad_mode, flip=flip
+        images,
+        parity,
+        keys.crops,
+        keys.flips,
+        keys.cutouts,
+        mean,
+        std,
+        pad=2,
+        pad_mode=pad_mode,
+        flip=flip,
+        cutout="none",
     )
     assert (x.shape, x.dtype) == ((4, 8, 8, 1), jnp.float32)

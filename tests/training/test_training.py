@@ -15,8 +15,9 @@ from jax_resnet.data import Split, load
 from jax_resnet.errors import UserError
 from jax_resnet.training.config import Config
 from jax_resnet.training.evaluation import evaluate, to_device
+from jax_resnet.training.optimizer import make_optimizer, make_schedule
 from jax_resnet.training.programs import make_mesh, make_programs, replicated
-from jax_resnet.training.recipes import RECIPES, make_optimizer, schedule_of
+from jax_resnet.training.recipes import RECIPES
 from jax_resnet.training.step import TrainState, cross_entropy, train_step
 
 DIGITS = load("digits")
@@ -46,7 +47,7 @@ def test_steps_lower_the_loss_and_donate_the_state(recipe):
 
 
 def test_article_divides_the_rate_by_ten_at_half_and_three_quarters():
-    schedule = schedule_of(RECIPES["article"], 0.1)
+    schedule = make_schedule(RECIPES["article"], 0.1)
     rates = [float(schedule(step)) for step in (0, 31_999, 32_000, 47_999, 48_000, 63_999)]
     np.testing.assert_allclose(rates, [0.1, 0.1, 0.01, 0.01, 0.001, 0.001], rtol=1e-6)
 
@@ -54,7 +55,7 @@ def test_article_divides_the_rate_by_ten_at_half_and_three_quarters():
 def test_paper_warms_up_at_depth_110_only():
     for depth, rate in ((110, 0.01), (56, 0.1)):
         config = Config(**{**vars(RECIPES["paper"]), "depth": depth})
-        schedule = schedule_of(config, 0.1)
+        schedule = make_schedule(config, 0.1)
         assert float(schedule(399)) == pytest.approx(rate)
         assert float(schedule(400)) == pytest.approx(0.1)
 
@@ -171,7 +172,7 @@ def test_large_images_are_evaluated_a_few_at_a_time():
 
 
 def test_warm_up_steps_are_honoured_at_any_depth_and_refused_where_there_are_none():
-    schedule = schedule_of(Config(warmup_steps=7), 0.1)
+    schedule = make_schedule(Config(warmup_steps=7), 0.1)
     assert float(schedule(6)) == pytest.approx(0.01)
     assert float(schedule(7)) == pytest.approx(0.1)
     with pytest.raises(UserError, match="`warmup_steps` is 7, expected 0 with the `schedule`"):
