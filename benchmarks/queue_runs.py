@@ -23,7 +23,7 @@ from types import FrameType
 from jax_resnet.cli import with_flags
 from jax_resnet.cli.train import parse_config
 from jax_resnet.errors import UserError
-from jax_resnet.training.turns import finished
+from jax_resnet.training.begin import finished
 
 TRAIN = Path(__file__).parents[1] / "scripts" / "train.py"
 NETS = ("--shortcut zeropad", "--shortcut conv1x1", "--model cnn")

@@ -46,6 +46,17 @@ def write_json(path: Path, value: Any) -> None:
     replace_file(path, (json.dumps(value, indent=1) + "\n").encode())
 
 
+def expand_home(path: str | os.PathLike[str], name: str) -> Path:
+    """The path, with the home directory for `~`; a `UserError`, which names the path's argument,
+    if there is none."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise UserError(
+            f"{name} is {path}, expected a folder in a home directory that exists"
+        ) from None
+
+
 def refuse_special(path: str | os.PathLike[str]) -> None:
     """Raises a `UserError` for what is neither a file nor missing: a pipe, a device, a folder."""
     if os.path.exists(path) and not os.path.isfile(path):

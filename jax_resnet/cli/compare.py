@@ -70,6 +70,8 @@ def command(arguments: Sequence[str]) -> None:
         except Interrupted as stop:
             say(f"{stop}: the same command continues")
             sys.exit(stop.exit_code)
+        except UserError as error:  # the runs' names are their flags'
+            raise UserError(str(error).replace("`name`", "`runs_dir`")) from None
     groups = collect(folders)
     with writing(flags.out):
         draw_comparison(groups, flags.out)
@@ -102,9 +104,8 @@ def run(config: Config, which: str) -> None:
     that is done."""
     from jax_resnet.files import write_json
     from jax_resnet.report.comparison import INITIAL, initial_gradient_norms
-    from jax_resnet.training.begin import begin
+    from jax_resnet.training.begin import begin, finished
     from jax_resnet.training.train import train
-    from jax_resnet.training.turns import finished
 
     folder = config.folder
     trained = finished(config) is not None

@@ -1,6 +1,7 @@
 """A command's arguments as its dataclass describes them, by tyro."""
 
 import itertools
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -23,6 +24,11 @@ Model = Annotated[
 Json = Annotated[bool, tyro.conf.arg(name="json"), tyro.conf.FlagCreatePairsOff]
 
 
+def hyphened(arguments: Sequence[str]) -> list[str]:
+    """The arguments, with hyphens instead of underscores in names of flags: tyro takes both."""
+    return [re.sub(r"^--[^=]*", lambda name: name[0].replace("_", "-"), word) for word in arguments]
+
+
 def parse(kind: type[Flags], arguments: Sequence[str], default: Flags | None = None) -> Flags:
     """The arguments as a `kind`.
 
@@ -33,7 +39,8 @@ def parse(kind: type[Flags], arguments: Sequence[str], default: Flags | None = N
     """
     for before, word in itertools.pairwise(["", *arguments]):
         # A shell's unset variable; a path made of it would be the current folder.
-        if word == "" or (word.startswith("--") and word.endswith("=")):
-            raise UserError(f"{(word or before).rstrip('=') or 'an argument'} is empty")
+        flag, equals, value = (word or before).partition("=")
+        if word == "" or (word.startswith("--") and equals and not value):
+            raise UserError(f"{flag if flag.startswith('--') else 'an argument'} is empty")
     given: dict[str, Any] = {} if default is None else {"default": default}
     return tyro.cli(kind, args=arguments, **given)

@@ -2,24 +2,17 @@
 
 import argparse
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from jax_resnet.errors import UserError
+from jax_resnet.training.config import Config
 
 CIFAR_IMAGES = 50_000  # for training and validation
 
 
-def refuse_foreign_flags(
-    arguments: Sequence[str], dataset: str, batch_size: int, val_fraction: float
-) -> None:
-    """Raises a `UserError` that names this project's flag for `--lr`, and the steps for `--epochs`.
-
-    Args:
-        arguments: of the command.
-        dataset: on which is trained, as all of the following if the arguments don't say otherwise.
-        batch_size: images a step.
-        val_fraction: share of the images kept for validation.
-    """
+def refuse_foreign_flags(arguments: Sequence[str], default: Config) -> None:
+    """Raises a `UserError` that names this project's flag for `--lr`, and the steps for `--epochs`,
+    with the values of `default` where the arguments don't say others."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     for name in ("--lr", "--epochs", "--dataset", "--batch-size", "--val-fraction"):
         parser.add_argument(name, nargs="?", const="")
@@ -28,10 +21,11 @@ def refuse_foreign_flags(
         raise UserError("`lr` is no flag, expected `learning_rate`")
     if given.epochs is None:
         return
-    epochs, size = _number(given.epochs, 1), _number(given.batch_size, batch_size)
-    fraction = _number(given.val_fraction, val_fraction)
+    epochs = _number(given.epochs, 1, lambda epochs: 0 < epochs < 1e9)
+    size = _number(given.batch_size, default.batch_size, lambda size: 1 <= size < 1e9)
+    fraction = _number(given.val_fraction, default.val_fraction, lambda share: 0 <= share < 1)
     words = "`epochs` is no flag, expected `steps`"
-    if (given.dataset or dataset) not in ("cifar10", "cifar100"):
+    if (given.dataset or default.dataset) not in ("cifar10", "cifar100"):
         raise UserError(f"{words}: epochs times training images, divided by `batch_size` {size:g}")
     images = CIFAR_IMAGES - round(fraction * CIFAR_IMAGES)
     raise UserError(
@@ -40,10 +34,10 @@ def refuse_foreign_flags(
     )
 
 
-def _number(word: str | None, default: float) -> float:
-    """The positive number that a word is, or else the default; bad values are refused elsewhere."""
+def _number(word: str | None, default: float, is_good: Callable[[float], bool]) -> float:
+    """The number that a word is, or else the default; bad values are refused elsewhere."""
     try:
         value = float(word or default)
     except ValueError:
         return default
-    return value if 0 < value < 1e9 else default
+    return value if is_good(value) else default

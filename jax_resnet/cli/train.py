@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from jax_resnet.cli import show_error
-from jax_resnet.cli.flags import parse
+from jax_resnet.cli.flags import hyphened, parse
 from jax_resnet.cli.hints import refuse_foreign_flags
 from jax_resnet.cpu.allocator import keep_memory
 from jax_resnet.errors import UserError, say
-from jax_resnet.files import CHECKSUMS
 from jax_resnet.training.combinations import MUON_FIELDS
 from jax_resnet.training.config import Config, RecipeName, load_dataset
 from jax_resnet.training.config_file import read_config
@@ -41,6 +40,7 @@ def parse_config(arguments: Sequence[str]) -> Config:
         UserError: for values that don't suit.
         SystemExit: as `parse` does.
     """
+    arguments = hyphened(arguments)
     words = first_words(arguments)
     file = words.pop("config", None)
     values = read_config(file) if file else {}
@@ -55,7 +55,7 @@ def parse_config(arguments: Sequence[str]) -> Config:
             f"`recipe` is {known!r}, expected {of_file!r} as in {file}, which gives all its values"
         )
     default = Train(**chosen)
-    refuse_foreign_flags(arguments, default.dataset, default.batch_size, default.val_fraction)
+    refuse_foreign_flags(arguments, default)
     flags = vars(parse(Train, arguments, default))
     refuse_useless(words, flags)
     try:
@@ -105,8 +105,10 @@ def command(arguments: Sequence[str]) -> None:
     config = parse_config(arguments)
     import jax
 
+    from jax_resnet.run.checkpoints import saved_step
     from jax_resnet.run.cluster import join
     from jax_resnet.run.distributed import ProcessLost, is_first
+    from jax_resnet.run.folder import Run
     from jax_resnet.run.signals import Interrupted, raise_signals
     from jax_resnet.run.watch import LOST_SECONDS, leave, watch
     from jax_resnet.training.begin import begin
@@ -128,8 +130,9 @@ def command(arguments: Sequence[str]) -> None:
     except Interrupted as stop:
         if is_first():
             begun = itertools.takewhile(Path.exists, (run.folder for run in config.each_seed()))
-            saved = ", ".join(str(folder) for folder in begun if is_saved(folder))
-            words = f"saved in {saved}" if saved else "no step was made and nothing saved"
+            folders = [str(each) for each in begun if saved_step(Run(each).checkpoints)]
+            saved = f"saved in {', '.join(folders)}"
+            words = saved if folders else "no step was made and nothing saved"
             say(f"{stop}: {words}; add --resume to the same command to continue")
         sys.exit(stop.exit_code)
     except ProcessLost as lost:
@@ -142,13 +145,6 @@ def command(arguments: Sequence[str]) -> None:
         leave(2, seconds=LOST_SECONDS + 3)
     if is_first():
         show(result)
-
-
-def is_saved(folder: Path) -> bool:
-    """Whether a run has a checkpoint."""
-    from jax_resnet.run.folder import Run
-
-    return any(Run(folder).checkpoints.glob(f"[0-9]*/{CHECKSUMS}"))
 
 
 def show(result: dict[str, Any]) -> None:

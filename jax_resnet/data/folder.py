@@ -10,6 +10,7 @@ from jax_resnet.data.dataset import Dataset, Split
 from jax_resnet.data.images import decode_images, list_files
 from jax_resnet.data.labels_csv import find_table, list_labelled
 from jax_resnet.errors import UserError, say, some
+from jax_resnet.files import expand_home
 from jax_resnet.model import check_image_size
 
 _SPLITS = ("train", "val", "test")
@@ -77,7 +78,7 @@ def _check_options(
 ) -> tuple[Path, tuple[int, int]]:
     if data_dir is None:
         raise UserError("`data_dir` is None, expected the folder of images")
-    root = Path(data_dir).expanduser()
+    root = expand_home(data_dir, "`data_dir`")
     if not root.is_dir():
         raise UserError(f"`data_dir` is {root}, which is not a folder: expected one of images")
     size = check_image_size(image_size)

@@ -14,8 +14,8 @@ from jax_resnet.files import new_file, refuse_special
 from jax_resnet.model import Shortcut
 from jax_resnet.pretrained import load_classifier, names
 from jax_resnet.pytorch.files import READ_SUFFIXES, read_state_dict, write_state_dict
-from jax_resnet.pytorch.names import FAMILIES, FamilyName
-from jax_resnet.pytorch.weights import from_torch, to_torch
+from jax_resnet.pytorch.names import FamilyName, families_of
+from jax_resnet.pytorch.weights import describe, from_torch, recognise, to_torch
 
 
 def is_classifier(source: str | os.PathLike[str]) -> bool:
@@ -96,24 +96,13 @@ def convert_to_torch(
     The names are those of `family`, by default the first that computes the classifier's shortcut.
 
     Raises:
-        UserError: from `load_classifier` and `write_state_dict`; and if the family does not
-            compute the shortcut: the weights would load, and give other results.
+        UserError: from `load_classifier`, `to_torch` and `write_state_dict`.
     """
     classifier = load_classifier(source)
     shortcut = classifier.model.shortcut
-    able = [name for name, each in FAMILIES.items() if shortcut in each.shortcuts]
-    if not able:
-        raise UserError(
-            f"{source} has shortcut {shortcut}, expected one that a PyTorch family computes: "
-            f"none of {', '.join(FAMILIES)} does"
-        )
-    name = family or able[0]
-    if name not in able:
-        raise UserError(
-            f"`family` is {name}, which has no net with shortcut {shortcut or 'none'}: "
-            f"expected {' or '.join(able)}"
-        )
-    write_state_dict(to_torch(classifier.variables, classifier.model, name), out)
+    name = family or families_of(shortcut)[0]
+    state = to_torch(classifier.variables, classifier.model, name)
+    write_state_dict(state, out)
     net = f"{name} ResNet-{classifier.model.depth}, shortcut {shortcut or 'none'}"
     if classifier.mean.ndim > 1:
         return f"{out}: {net}; normalise its inputs as in {source}, pixel by pixel"
@@ -122,6 +111,8 @@ def convert_to_torch(
         for each in ("mean", "std")
     ]
     flags = [f"--{each}" for each in numbers]
+    if describe(state, recognise(state), "auto").shortcut != shortcut:
+        flags += ["--shortcut", shortcut or "none"]
     if classifier.image_size != CIFAR_SIZE:
         flags += ["--image-size", *map(str, classifier.image_size)]
     if classifier.class_names != CIFAR10_CLASSES:

@@ -80,6 +80,22 @@ _FAMILIES = (
 )
 FAMILIES = {family.name: family for family in _FAMILIES}
 
+
+def families_of(shortcut: Shortcut) -> list[FamilyName]:
+    """The families whose nets compute this shortcut: weights may load into others too.
+
+    Raises:
+        UserError: if there is none.
+    """
+    able = [name for name, family in FAMILIES.items() if shortcut in family.shortcuts]
+    if not able:
+        raise UserError(
+            f"the net has shortcut {shortcut}, expected one that a PyTorch family computes: none "
+            f"of {', '.join(FAMILIES)} does"
+        )
+    return able
+
+
 # For each kind of layer: PyTorch's name, Flax's collection and name, and PyTorch's axes in the
 # order of Flax's array (OIHW to HWIO, and (out, in) to (in, out)).
 Kind = Literal["conv", "norm", "dense"]

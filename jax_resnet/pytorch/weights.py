@@ -2,7 +2,7 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import jax
@@ -12,9 +12,9 @@ from flax import traverse_util
 
 from jax_resnet.classifier import CIFAR_SIZE, Classifier
 from jax_resnet.data.cifar import CIFAR10_CLASSES
-from jax_resnet.errors import UserError
+from jax_resnet.errors import UserError, some
 from jax_resnet.model import ResNet, Shortcut, variable_shapes
-from jax_resnet.pytorch.names import FAMILIES, Family, FamilyName, tensors
+from jax_resnet.pytorch.names import FAMILIES, Family, FamilyName, families_of, tensors
 
 # What wrappers put before names: DataParallel and AveragedModel, torch.compile, Lightning.
 PREFIXES = re.compile(r"^((module|_orig_mod|model)\.)+")
@@ -99,16 +99,10 @@ def _transpose(
         else:
             variables[path] = jnp.asarray(array.transpose(axes), jnp.float32)
     faults["extra"] += left
-    if listed := "; ".join(f"{kind}: {first(those)}" for kind, those in faults.items() if those):
+    if listed := "; ".join(f"{kind}: {some(those, 2)}" for kind, those in faults.items() if those):
         net = f"{family.name} ResNet-{model.depth}, shortcut {model.shortcut or 'none'}"
         raise UserError(f"not the weights of {net}; {listed}")
     return traverse_util.unflatten_dict(variables)
-
-
-def first(names: Sequence[str], count: int = 2) -> str:
-    """The first of many names, and how many more there are."""
-    more = f" and {len(names) - count} more" if len(names) > count else ""
-    return ", ".join(names[:count]) + more
 
 
 def to_torch(
@@ -119,10 +113,16 @@ def to_torch(
     PyTorch counts the batches of a BatchNorm, without effect on its results; the count is 0 here.
 
     Raises:
-        UserError: for an unknown family, or if it has no name for one of the variables.
+        UserError: for an unknown family, or one whose nets don't compute the model's shortcut: the
+            weights might load there, and give other results.
     """
     if family not in FAMILIES:
         raise UserError(f"`family` is {family!r}, expected one of {tuple(FAMILIES)}")
+    if family not in (able := families_of(model.shortcut)):
+        raise UserError(
+            f"`family` is {family}, which has no net with shortcut {model.shortcut or 'none'}: "
+            f"expected {' or '.join(able)}"
+        )
     arrays = traverse_util.flatten_dict(dict(variables))
     state: dict[str, np.ndarray] = {}
     for name, (path, axes) in tensors(FAMILIES[family], model, arrays).items():
@@ -138,10 +138,12 @@ def without_prefixes(state_dict: Mapping[str, np.ndarray]) -> dict[str, np.ndarr
     """The same arrays, by names without what wrappers of the net put before them.
 
     Raises:
-        UserError: if two arrays then have one name.
+        UserError: if two arrays then have one name, or a key is no name.
     """
     state: dict[str, np.ndarray] = {}
     for name, array in state_dict.items():
+        if not isinstance(name, str):
+            raise UserError(f"{name!r} is no name of a tensor, expected a state dict")
         bare = PREFIXES.sub("", name)
         if bare in state:
             raise UserError(f"{bare} is there twice, once with a prefix: expected one net")

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from jax_resnet.errors import UserError
+from jax_resnet.errors import UserError, say
 
 
 class ProcessLost(Exception):
@@ -20,6 +20,12 @@ class ProcessLost(Exception):
 def is_first() -> bool:
     """Whether this is the process that prints, draws and writes."""
     return jax.process_index() == 0
+
+
+def say_first(line: str) -> None:
+    """Says a line, of several processes in the first one."""
+    if is_first():
+        say(line)
 
 
 def first_decides(work: Callable[[], int | None]) -> int | None:

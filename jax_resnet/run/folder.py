@@ -11,7 +11,7 @@ from typing import Any
 from jax_resnet.classifier import CLASSIFIER_FILE, Classifier
 from jax_resnet.errors import UserError, say
 from jax_resnet.files import locked, replace_file, write_json, writing
-from jax_resnet.run.checkpoints import Checkpoints
+from jax_resnet.run.checkpoints import Checkpoints, saved_step
 from jax_resnet.run.distributed import first_decides, is_first
 from jax_resnet.run.environment import differences
 from jax_resnet.run.records import (
@@ -88,7 +88,7 @@ class Run:
 
     def check(self, resume: bool, refuse_changes: Callable[[Path], None]) -> None:
         """Raises the `UserError`s of `open` for which no data is needed, and changes nothing."""
-        first_decides(lambda: self._is_begun(resume, refuse_changes) and None)
+        first_decides(lambda: int(self._is_begun(resume, refuse_changes)))
 
     def _is_begun(self, resume: bool, refuse_changes: Callable[[Path], None]) -> bool:
         """Whether a run is there to resume; a `UserError` if neither it nor a new one can be."""
@@ -105,11 +105,14 @@ class Run:
                 f"{self.folder} holds a run already: add `resume` to continue it, on the same "
                 "data, or choose another `name`"
             )
-        if self.result_file.exists() and not any(self.checkpoints.glob("[0-9]*")):
-            raise UserError(
-                f"{self.folder} is finished, and no checkpoint is left to continue from: "
-                "choose another `name`"
-            )
+        if self.result_file.exists() and not saved_step(self.checkpoints):
+            raise UserError(self._is_over())
+
+    def _is_over(self) -> str:
+        return (
+            f"{self.folder} is finished, and no good checkpoint is left to continue from: choose "
+            "another `name`"
+        )
 
     def _refuse_remains(self) -> None:
         remains = (self.metrics_file, self.starts_file, self.checkpoints, self.result_file)
@@ -154,13 +157,15 @@ class OpenRun(Run):
 
     def check_checkpoints(self, refuse_others: Callable[[Path], None]) -> None:
         """Raises a `UserError` if a checkpoint is another run's, or if the run is finished and its
-        best one is lost."""
+        best one is lost, or all are."""
         is_new = "fingerprints" in read_environment(self.config_file)  # older runs have no copies
         for step in self._saved.steps:
             copy = self._saved.copy(step, self.config_file)
             if is_new or copy.exists():
                 refuse_others(copy)
-        if self.latest is not None and self.result_file.exists():
+        if self.result_file.exists():
+            if self.latest is None:
+                raise UserError(self._is_over())
             lost = self._find_lost(self._saved.copy(self.latest, self.metrics_file))
             if lost is not None:
                 raise UserError(

@@ -17,12 +17,6 @@ from jax_resnet.run.distributed import is_first
 SECONDS = 10.0  # between two looks at the loss; each look waits for the device
 
 
-def say_once(line: str) -> None:
-    """Says a line, of several processes in the first one."""
-    if is_first():
-        say(line)
-
-
 def announce(
     name: str, dataset: str, counts: dict[str, int], devices: Sequence[jax.Device]
 ) -> None:

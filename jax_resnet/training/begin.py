@@ -1,9 +1,12 @@
-"""What comes before a run's data is loaded."""
+"""What comes before a run's data is loaded: whether it may begin, goes on, or is finished."""
 
 from functools import partial
+from typing import Any
 
-from jax_resnet.run.folder import Run
-from jax_resnet.run.progress import say_once
+from jax_resnet.errors import UserError
+from jax_resnet.files import read_json
+from jax_resnet.run.distributed import first_decides, say_first
+from jax_resnet.run.folder import Run, chosen
 from jax_resnet.training.config import Config
 from jax_resnet.training.config_file import refuse_changes
 
@@ -14,8 +17,53 @@ def begin(config: Config) -> None:
     `train` looks at the folder again, when it holds it.
 
     Raises:
-        UserError: as `train`, if the run exists and is not to be resumed, had other
-            hyper-parameters, or lacks files.
+        UserError: as `check_folder`.
     """
+    check_folder(config)
+    say_first(f"loading {config.dataset}")
+
+
+def check_folder(config: Config) -> None:
+    """Raises a `UserError`, as `train`, if the run exists and is not to be resumed, had other
+    hyper-parameters, lacks files, or has test scores that would be lost."""
     Run(config.folder).check(config.resume, partial(refuse_changes, config))
-    say_once(f"loading {config.dataset}")
+    first_decides(partial(refuse_test_scores, config))
+
+
+def refuse_test_scores(config: Config) -> None:
+    """Raises a `UserError` if the run has test scores, which with `test` off those of validation
+    would replace."""
+    if not config.test and (result := _read_result(config)) and _split(result) == "test":
+        raise UserError(
+            f"{config.folder} has test scores, expected those of validation without `test`: "
+            "choose another `name`"
+        )
+
+
+def finished(config: Config) -> dict[str, Any] | None:
+    """The result of the run that `config` describes, if it has one of the wanted images that can
+    be read.
+
+    Raises:
+        UserError: if that run had other hyper-parameters, or as `refuse_test_scores`.
+    """
+    run = Run(config.folder)
+    if not run.result_file.exists():
+        return None
+    refuse_changes(config, run.config_file)
+    refuse_test_scores(config)
+    result = _read_result(config)
+    return result if result and _split(result) == config.scored_split else None
+
+
+def _split(result: dict[str, Any]) -> str:
+    return chosen(result).get("split", "test")  # version 0.1 scored test images alone
+
+
+def _read_result(config: Config) -> dict[str, Any] | None:
+    """The result, unless there is none or it is damaged: then the run writes it again."""
+    try:
+        result = read_json(Run(config.folder).result_file)
+        return result if isinstance(chosen(result)["accuracy"], float) else None
+    except (UserError, KeyError, TypeError, AttributeError):
+        return None

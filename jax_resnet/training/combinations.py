@@ -36,8 +36,12 @@ def check_together(config: "Config") -> None:
     warmup, schedule, steps = config.warmup, config.schedule, config.steps
     wanted = f"0 with the `schedule` {schedule}, which has no warm-up"
     _require(warmup == 0 or schedule == "step", "warmup_steps", warmup, wanted)
+    good = warmup == 0 or warmup < steps
+    if config.warmup_steps is None:
+        wanted = f"more than the {warmup} of warm-up at `depth` {config.depth}"
+        _require(good, "steps", steps, wanted)
     wanted = f"fewer than the {steps} `steps`, which would all be warm-up"
-    _require(warmup == 0 or warmup < steps, "warmup_steps", warmup, wanted)
+    _require(good, "warmup_steps", warmup, wanted)
     count, index = config.num_processes, config.process_id
     if config.coordinator == "auto":
         _require(count is None, "num_processes", count, "None with the `coordinator` auto")

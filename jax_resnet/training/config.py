@@ -1,7 +1,7 @@
 """`Config`: every hyper-parameter and every flag, once."""
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
@@ -215,14 +215,17 @@ def fields() -> pydantic.TypeAdapter[dict[str, Any]]:
 
 def load_dataset(config: Config) -> Dataset:
     """The data set that the fields name, with its validation split."""
-    return load_datasets([config])[0]
+    return divide(load_images(config), config)
 
 
-def load_datasets(configs: Sequence[Config]) -> list[Dataset]:
-    """The data set of configs that differ in their seeds alone, each with its validation split; it
-    is loaded once."""
-    config = configs[0]
-    dataset = load(
+def divide(images: Dataset, config: Config) -> Dataset:
+    """The data set of `load_images`, with the validation split that the fields name."""
+    return split_validation(images, config.val_fraction, config.seed)
+
+
+def load_images(config: Config) -> Dataset:
+    """The data set that the fields name, as its source divides it: the same for all seeds."""
+    return load(
         config.dataset,
         config.data_dir,
         mirror=config.mirror,
@@ -230,4 +233,3 @@ def load_datasets(configs: Sequence[Config]) -> list[Dataset]:
         channels=config.channels,
         split_proportions=config.split_proportions,
     )
-    return [split_validation(dataset, each.val_fraction, each.seed) for each in configs]

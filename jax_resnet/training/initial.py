@@ -8,10 +8,10 @@ from flax import traverse_util
 
 from jax_resnet.classifier import Classifier, digest
 from jax_resnet.data import Dataset
-from jax_resnet.errors import UserError, say
+from jax_resnet.errors import UserError
 from jax_resnet.model import ResNet
 from jax_resnet.pretrained import find_classifier
-from jax_resnet.run.distributed import is_first
+from jax_resnet.run.distributed import say_first
 from jax_resnet.run.folder import Run
 from jax_resnet.training.config import Config
 from jax_resnet.training.step import HEAD, TrainState
@@ -64,8 +64,7 @@ def start_from(
         )
     variables: dict[str, Any] = dict(classifier.variables)
     if classifier.class_names != class_names:
-        if is_first():
-            say("the last layer starts from random weights: the net of `init` has other classes")
+        say_first("the last layer starts from random weights: the net of `init` has other classes")
         variables["params"] = variables["params"] | {HEAD: state.params[HEAD]}
     params, batch_stats = (
         jax.tree.map(

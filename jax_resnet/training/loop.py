@@ -11,10 +11,10 @@ import jax.numpy as jnp
 
 from jax_resnet.classifier import Classifier
 from jax_resnet.errors import UserError
-from jax_resnet.run.distributed import is_first, preempted
+from jax_resnet.run.distributed import is_first, preempted, say_first
 from jax_resnet.run.folder import OpenRun
 from jax_resnet.run.profiling import Profile
-from jax_resnet.run.progress import Progress, say_once
+from jax_resnet.run.progress import Progress
 from jax_resnet.run.signals import SIGTERM, check
 from jax_resnet.training.config import Config
 from jax_resnet.training.curves import Curves
@@ -126,10 +126,10 @@ def compile_ahead(
     """Compiles an epoch's programs, and says how long that took: the times that are shown and
     written afterwards are those of training alone."""
     label = label_of(trainings, programs)
-    say_once(f"{label}compiling the training step")
+    say_first(f"{label}compiling the training step")
     started = time.monotonic()
     programs.advance.compile(state, *others, draw_epochs(trainings, programs, int(reached(state))))
-    say_once(f"{label}compiled in {time.monotonic() - started:.1f} s")
+    say_first(f"{label}compiled in {time.monotonic() - started:.1f} s")
 
 
 def run_epoch(

@@ -5,8 +5,7 @@ from typing import Annotated, Any, Literal, assert_never
 import jax.numpy as jnp
 from typing_extensions import Doc
 
-from jax_resnet.errors import say
-from jax_resnet.run.distributed import is_first
+from jax_resnet.run.distributed import say_first
 
 Precision = Annotated[
     Literal["default", "float32", "bf16", "tf32"],
@@ -48,6 +47,5 @@ def dtype_on(platform: str, precision: Precision) -> Any:
     dtype = compute_dtype(precision)
     if platform != "cpu" or dtype == jnp.float32:
         return dtype
-    if is_first():
-        say(f"{precision} is computed in float32 on CPU")
+    say_first(f"{precision} is computed in float32 on CPU")
     return jnp.float32

@@ -29,8 +29,7 @@ def train_seeds(config: Config) -> dict[str, Any]:
         is written to the `result.json` of a common folder.
 
     Raises:
-        UserError: if the common folder holds something else; as `train`, of the first seed that
-            fails, after the others' end.
+        UserError: if the common folder holds something else; as `on_all`.
         Interrupted: when stopped; every begun run is saved.
     """
     if jax.process_count() > 1:
@@ -38,12 +37,12 @@ def train_seeds(config: Config) -> dict[str, Any]:
             f"`seeds` is {config.seeds}, expected 1 where several processes train together"
         )
     refuse_others(config)
-    results = on_all(jax.devices(), config.each_seed(), config.seeds)
+    results = on_all(jax.devices(), config)
     runs = list(config.each_seed())
     scores = {run.run_name: chosen(each) for run, each in zip(runs, results, strict=True)}
     accuracies = [each["accuracy"] for each in scores.values()]
     result = {
-        "split": next(iter(scores.values())).get("split", "test"),
+        "split": config.scored_split,
         "seeds": [run.seed for run in runs],
         "runs": list(scores),
         "accuracies": accuracies,
@@ -57,7 +56,7 @@ def train_seeds(config: Config) -> dict[str, Any]:
         config.folder.mkdir(exist_ok=True)
         with locked(config.folder):
             refuse_others(config)
-            write_json(config.folder / "result.json", result)
+            write_json(Run(config.folder).result_file, result)
     return result
 
 

@@ -10,11 +10,12 @@ import jax
 from jax_resnet.classifier import Classifier
 from jax_resnet.data import Dataset
 from jax_resnet.errors import UserError
-from jax_resnet.run.distributed import name_runtime_errors
+from jax_resnet.run.distributed import first_decides, name_runtime_errors
 from jax_resnet.run.environment import environment, pinned
 from jax_resnet.run.folder import Run
 from jax_resnet.run.progress import announce
 from jax_resnet.run.signals import check, stop_signals
+from jax_resnet.training.begin import refuse_test_scores
 from jax_resnet.training.config import Config
 from jax_resnet.training.config_file import refuse_changes
 from jax_resnet.training.curves import Curves
@@ -112,6 +113,7 @@ def hold(
     refuse, data_set = partial(refuse_changes, config), dataset.identity() | identity(given)
     opening = Run(config.folder).open(settings, where, data_set, config.resume, refuse)
     run = held.enter_context(opening)
+    first_decides(partial(refuse_test_scores, config))
     data = device_data(dataset.train, config.normalization, mesh)
     state = init_state(config, dataset.num_classes, dataset.image_shape, mesh)
     if run.latest is None:

@@ -4,40 +4,47 @@ import dataclasses
 import itertools
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from threading import Lock
 from typing import Any
 
 import jax
 
-from jax_resnet.errors import UserError
-from jax_resnet.files import read_json
+from jax_resnet.data import Dataset
+from jax_resnet.errors import UserError, say
 from jax_resnet.run.checkpoints import saved_step
-from jax_resnet.run.folder import Run, chosen
-from jax_resnet.run.signals import check, stop_signals
-from jax_resnet.training.begin import begin
-from jax_resnet.training.config import Config, load_datasets
-from jax_resnet.training.config_file import refuse_changes
+from jax_resnet.run.distributed import say_first
+from jax_resnet.run.folder import Run
+from jax_resnet.run.records import refuse_other_data
+from jax_resnet.run.signals import check, raise_signals, stop_signals
+from jax_resnet.training.begin import check_folder, finished
+from jax_resnet.training.config import Config, divide, load_images
 from jax_resnet.training.dispatch import GPUS
+from jax_resnet.training.initial import identity, read_init
 from jax_resnet.training.train import train_together
 
+AHEAD = 1000  # seeds whose folders are looked at before anything is loaded
 MOST = 4  # runs in a program: their 64 channels fill an H100's tensor cores, eight are no faster
 Turn = dict[int, Config]  # runs by their number
 Ends = dict[int, dict[str, Any] | UserError]  # by the run's number, its result or why it has none
 
 
-def on_all(
-    devices: Sequence[jax.Device], runs: Iterable[Config], count: int
-) -> list[dict[str, Any]]:
-    """The result of each run, of `count`; a thread for each device takes turn after turn.
+def on_all(devices: Sequence[jax.Device], config: Config) -> list[dict[str, Any]]:
+    """The result of the run of each seed; a thread for each device takes turn after turn.
 
     Raises:
-        UserError: of the first run that fails, after the others' end.
+        UserError: of the first run that can't begin or go on, before any does; of the first one
+            that fails, which is said at once, after the others' end.
         Interrupted: when stopped; every begun run is saved.
     """
-    numbered, one_at_a_time = enumerate(runs), Lock()
-    size = turn_size(devices, count)
+    for run in itertools.islice(config.each_seed(), AHEAD):
+        result_of(run)
+    say_first(f"loading {config.dataset}")
+    with raise_signals():
+        images = load_images(config)
+    numbered, one_at_a_time = enumerate(config.each_seed()), Lock()
+    size = turn_size(devices, config.seeds)
     ends: Ends = {}
 
     def work(device: jax.Device) -> None:
@@ -48,7 +55,7 @@ def on_all(
                 return
             check(signals)
             with jax.default_device(device):
-                ends.update(train_turn(turn, device, signals))
+                ends.update(train_turn(turn, images, device, signals))
 
     with stop_signals() as signals, ThreadPoolExecutor(len(devices)) as pool:
         works = [pool.submit(work, device) for device in devices]
@@ -72,61 +79,55 @@ def turn_size(devices: Sequence[jax.Device], count: int) -> int:
     return math.ceil(share / math.ceil(share / MOST))
 
 
-def train_turn(turn: Turn, device: jax.Device, signals: list[int]) -> Ends:
-    """Trains the runs that can be, those that have reached the same step together. With `resume`,
-    finished ones are not run again."""
+def result_of(run: Config) -> dict[str, Any] | None:
+    """The result of a run that is finished, which with `resume` is not trained again.
+
+    Raises:
+        UserError: if it is not finished, and can neither begin nor go on.
+    """
+    if run.resume and (result := finished(run)):
+        return result
+    check_folder(run)
+    return None
+
+
+def train_turn(turn: Turn, images: Dataset, device: jax.Device, signals: list[int]) -> Ends:
+    """Trains the runs that can be, those that have reached the same step together."""
     ends: Ends = {}
     groups: dict[int, Turn] = defaultdict(dict)
     for number, run in turn.items():
         try:
-            if run.resume and (result := finished(run)):
-                if chosen(result).get("split", "test") != run.scored_split:
-                    raise UserError(
-                        f"{run.folder} has test scores, expected those of validation without "
-                        "`test`: choose another `name`"
-                    )
-                ends[number] = result
+            if (result := result_of(run)) is None:
+                groups[saved_step(Run(run.folder).checkpoints)][number] = run
                 continue
-            begin(run)
-            groups[saved_step(Run(run.folder).checkpoints)][number] = run
+            dataset = divide(images, run)
+            data = dataset.identity() | identity(read_init(run, dataset))
+            refuse_other_data(Run(run.folder).config_file, data)
+            ends[number] = result
         except UserError as error:
-            ends[number] = error
+            ends[number] = said(run, error)
     for group in groups.values():
-        ends |= train_group(group, device, signals)
+        ends |= train_group(group, images, device, signals)
     return ends
 
 
-def train_group(group: Turn, device: jax.Device, signals: list[int]) -> Ends:
+def train_group(group: Turn, images: Dataset, device: jax.Device, signals: list[int]) -> Ends:
     """Trains runs together; if one of them fails, each goes on alone."""
     try:
-        runs = list(group.values())
-        pairs = list(zip(runs, load_datasets(runs), strict=True))
+        pairs = [(run, divide(images, run)) for run in group.values()]
         results = train_together(pairs, devices=[device], signals=signals)
         return dict(zip(group, results, strict=True))
     except UserError as error:
         if len(group) == 1:
-            return dict.fromkeys(group, error)
+            return {number: said(run, error) for number, run in group.items()}
     ends: Ends = {}
     for number, run in group.items():
         alone = {number: dataclasses.replace(run, resume=True)}
-        ends |= train_group(alone, device, signals)
+        ends |= train_group(alone, images, device, signals)
     return ends
 
 
-def finished(config: Config) -> dict[str, Any] | None:
-    """The result of the run that `config` describes, if it has one that can be read.
-
-    Raises:
-        UserError: if that run had other hyper-parameters.
-    """
-    run = Run(config.folder)
-    if not run.result_file.exists():
-        return None
-    refuse_changes(config, run.config_file)
-    try:
-        result = read_json(run.result_file, dict)
-        scores = chosen(result)
-        is_wanted = scores.get("split", "test") == "test" or not config.test
-        return result if isinstance(scores["accuracy"], float) and is_wanted else None
-    except (UserError, KeyError, TypeError):
-        return None
+def said(run: Config, error: UserError) -> UserError:
+    """The error of a run, when the others go on."""
+    say(f"seed {run.seed}: {error}")
+    return error

@@ -93,6 +93,21 @@ def test_unknown_names_and_unsuitable_options_are_refused(tmp_path):
                 load(name, tmp_path, **{option: value})
 
 
+@pytest.mark.parametrize("place", ["gs://bucket/tfds", "~nobody-of-this-name/tfds"])
+def test_a_place_of_data_sets_that_is_no_folder_is_refused(tmp_path, monkeypatch, place):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TFDS_DATA_DIR", place)
+    with pytest.raises(UserError, match=rf"\$TFDS_DATA_DIR is {place}, "):
+        load("cifar10")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_home_directory_that_does_not_exist_is_named():
+    for name, options in (("cifar10", {}), ("folder", {"image_size": (8, 8), "channels": 3})):
+        with pytest.raises(UserError, match="`data_dir` is ~nobody-of-this-name/a, expected"):
+            load(name, "~nobody-of-this-name/a", **options)
+
+
 def test_images_and_labels_of_another_kind_are_refused():
     images, labels = np.zeros((2, 4, 4, 3), np.uint8), np.zeros(2, np.int32)
     with pytest.raises(UserError, match="`images` has type float64"):

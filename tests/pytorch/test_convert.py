@@ -3,6 +3,7 @@
 import os
 import sys
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from test_torch_weights import random_variables, state_of
@@ -187,15 +188,29 @@ def test_a_pipe_is_refused(tmp_path):
         read_state_dict(tmp_path / "weights.npz")
 
 
-def test_what_is_written_is_read_back_by_the_flags_that_are_printed(call, tmp_path):
+@pytest.mark.parametrize(
+    ("net", "family"),
+    [
+        ("resnet20-zeropad", "article"),
+        ("resnet20-conv1x1", "article"),
+        ("resnet20-conv1x1", "akamaster"),
+        ("resnet20-conv1x1", "torchvision"),
+        ("resnet20-subsample", "akamaster"),
+        ("cnn20", "article"),
+    ],
+)
+def test_what_is_written_is_read_back_by_the_flags_that_are_printed(call, tmp_path, net, family):
+    net_file = tmp_path / "net.safetensors"
+    by_channel = {"mean": jnp.full(3, 0.5), "std": jnp.full(3, 0.25)}
+    pretrained(net).replace(**by_channel).save(net_file)
     images = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), np.uint8)
-    code, said, _ = call("convert.py", "resnet20-zeropad", tmp_path / "out.npz")
+    code, said, _ = call("convert.py", net_file, tmp_path / "out.npz", "--family", family)
     assert code == 0
     flags = said.split("to convert it back add ")[1].split()
     code, _, said = call("convert.py", tmp_path / "out.npz", tmp_path / "in.safetensors", *flags)
     assert code == 0, said
     ours = Classifier.load(tmp_path / "in.safetensors")(images)
-    np.testing.assert_allclose(ours, pretrained("resnet20-zeropad")(images), atol=1e-3)
+    np.testing.assert_allclose(ours, Classifier.load(net_file)(images), atol=1e-3)
 
 
 def test_the_size_of_the_images_goes_out_and_comes_back(call, tmp_path):

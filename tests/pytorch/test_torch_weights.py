@@ -217,6 +217,23 @@ def test_an_unknown_family_is_refused():
         to_torch(random_variables(model), model, "timm")
 
 
+def test_no_family_gets_weights_that_its_nets_take_for_others():
+    for shortcut, family, others in (
+        ("zeropad", "akamaster", "article"),
+        ("subsample", "article", "akamaster"),
+        (None, "torchvision", "article"),
+    ):
+        model = ResNet(8, shortcut=shortcut)
+        message = f"`family` is {family}, which has no net with shortcut .*: expected {others}"
+        with pytest.raises(UserError, match=message):
+            to_torch(random_variables(model), model, family)
+
+
+def test_keys_that_are_no_names_are_no_state_dict():
+    with pytest.raises(UserError, match="0 is no name of a tensor, expected a state dict"):
+        from_torch({0: np.ones(3, np.float32)})
+
+
 def test_a_variable_without_a_name_is_refused():
     model = ResNet(8)
     variables = random_variables(model)

@@ -170,6 +170,8 @@ def test_a_finished_run_with_other_hyper_parameters_is_refused(compare, capsys):
     _, code, _, stderr = compare(capsys, "--seeds", "0", "--steps", "13")
     assert code == 2
     assert "--steps was 24, is 13" in stderr
+    assert "--runs-dir" in stderr
+    assert "--name" not in stderr, "compare has no such flag"
 
 
 def test_flags_replace_values_of_the_recipe():

@@ -100,6 +100,7 @@ def test_every_byte_of_a_checkpoint_is_under_the_checksums(copy):
 
 def test_all_checkpoints_damaged_the_run_starts_anew_and_says_so(copy, config, capsys):
     folder, again = copy
+    (folder / "result.json").unlink()
     for sums in (folder / "checkpoints").glob("*/sha256.json"):
         sums.unlink()
     train(again)
@@ -124,12 +125,19 @@ def test_what_a_killed_write_left_is_deleted(copy):
     assert not left.exists()
 
 
-def test_a_finished_run_whose_checkpoints_are_gone_is_left_as_it_is(copy):
+@pytest.mark.parametrize(
+    ("damage", "files"),
+    [(shutil.rmtree, "checkpoints"), (delete, "checkpoints/*/sha256.json"),
+     (flip, "checkpoints/*/metrics.jsonl")],
+)  # fmt: skip
+def test_a_finished_run_whose_checkpoints_are_lost_is_left_as_it_is(copy, damage, files):
     folder, again = copy
-    shutil.rmtree(folder / "checkpoints")
-    before = {path: path.read_bytes() for path in folder.iterdir()}
-    assert f"{folder} is finished, and no checkpoint is left" in refusal(again)
-    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+    for path in folder.glob(files):
+        damage(path)
+    before = {path: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    for _ in range(2):
+        assert f"{folder} is finished, and no good checkpoint is left" in refusal(again)
+    assert {path: path.read_bytes() for path in before} == before
 
 
 def test_checkpoints_that_are_left_of_another_run_are_not_gone_on_with(copy):

@@ -5,7 +5,7 @@ import time
 
 from support import digits, train
 
-from jax_resnet.cli.train import is_saved
+from jax_resnet.run.checkpoints import saved_step
 from jax_resnet.training import curves, loop
 
 
@@ -32,7 +32,7 @@ def test_each_epochs_record_is_handed_over_when_it_is_written(tmp_path):
     def look(record):
         lines = (tmp_path / "a" / "metrics.jsonl").read_text().splitlines()
         assert json.loads(lines[-1]) == record, "the record is not yet in metrics.jsonl"
-        assert is_saved(tmp_path / "a"), "the record comes before its checkpoint"
+        assert saved_step(tmp_path / "a" / "checkpoints"), "the record comes before its checkpoint"
         seen.append(record["step"])
 
     train(config, on_epoch=look)

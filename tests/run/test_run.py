@@ -25,8 +25,8 @@ from jax_resnet.cli import train as cli
 from jax_resnet.errors import UserError
 from jax_resnet.run.distributed import name_runtime_errors
 from jax_resnet.run.signals import Interrupted
+from jax_resnet.training.begin import finished
 from jax_resnet.training.config import Config
-from jax_resnet.training.turns import finished
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,8 @@ from jax_resnet.data.dataset import Split
 from jax_resnet.errors import UserError
 from jax_resnet.report.finished import read_finished
 from jax_resnet.training import train as training
+from jax_resnet.training.begin import finished
 from jax_resnet.training.config import load_dataset
-from jax_resnet.training.turns import finished
 
 
 @pytest.fixture

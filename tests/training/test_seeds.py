@@ -11,6 +11,7 @@ import jax
 import pytest
 from support import assert_same_run, command, sigterm_at, train
 
+from jax_resnet.data import Split, load
 from jax_resnet.errors import UserError
 from jax_resnet.run.signals import Interrupted
 from jax_resnet.training import turns
@@ -139,6 +140,35 @@ def test_no_mean_is_of_test_and_validation_scores(three):
     with pytest.raises(UserError, match="a run-seed1 has test scores, expected those of valid"):
         train_seeds(tuning)
     assert not (tuning.folder / "result.json").exists()
+
+
+def test_a_single_run_keeps_its_test_scores_too(three):
+    config, _ = three
+    tuning = dataclasses.replace(config, test=False, resume=True, seeds=1, name="a run-seed1")
+    before = (tuning.folder / "result.json").read_bytes()
+    with pytest.raises(UserError, match="a run-seed1 has test scores, expected those of valid"):
+        train(tuning)
+    assert (tuning.folder / "result.json").read_bytes() == before
+
+
+def test_finished_seeds_of_other_images_are_refused(three, monkeypatch, capsys):
+    config, _ = three
+    digits = load("digits")
+    other = digits.train.images.copy()
+    other[0] ^= 1
+    changed = dataclasses.replace(digits, train=Split(other, digits.train.labels))
+    monkeypatch.setattr(turns, "load_images", lambda _: changed)
+    with pytest.raises(UserError, match=r"a run-seed1.config\.json: the fingerprints"):
+        train_seeds(dataclasses.replace(config, resume=True))
+    assert "seed 1: " in capsys.readouterr().err
+
+
+def test_a_seed_that_exists_is_refused_before_another_is_trained(three, monkeypatch):
+    config, _ = three
+    monkeypatch.setattr(turns, "load_images", lambda _: pytest.fail("images are loaded"))
+    with pytest.raises(UserError, match="a run-seed2 holds a run already"):
+        train_seeds(dataclasses.replace(config, seed=2, seeds=3, name="a run"))
+    assert not (config.runs_dir / "a run-seed4").exists()
 
 
 def test_a_mean_says_which_runs_lost_a_better_state(tmp_path, monkeypatch):

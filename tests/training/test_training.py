@@ -177,9 +177,15 @@ def test_warm_up_steps_are_honoured_at_any_depth_and_refused_where_there_are_non
     assert float(schedule(7)) == pytest.approx(0.1)
     with pytest.raises(UserError, match="`warmup_steps` is 7, expected 0 with the `schedule`"):
         Config(schedule="linear", warmup_steps=7)
-    for fields in ({"warmup_steps": 400}, {"recipe": "paper", "depth": 110}):
+    for fields, message in (
+        ({"warmup_steps": 400}, "`warmup_steps` is 400, expected fewer than the 400 `"),
+        (
+            {"recipe": "paper", "depth": 110},
+            "`steps` is 400, expected more than the 400 of",
+        ),
+    ):
         Config(**fields, steps=401)
-        with pytest.raises(UserError, match="`warmup_steps` is 400, expected fewer than the 400 `"):
+        with pytest.raises(UserError, match=message):
             Config(**fields, steps=400)
     assert Config(recipe="paper", depth=110, schedule="cosine").warmup == 0
 

@@ -8,6 +8,7 @@ from jax_resnet.data.cifar.fingerprint import verify
 from jax_resnet.data.cifar.tfds import VERSION, read_tfds
 from jax_resnet.data.dataset import Dataset
 from jax_resnet.errors import UserError
+from jax_resnet.files import expand_home
 
 
 def load_cifar(
@@ -50,13 +51,20 @@ def load_cifar(
     return verify(layout, splits, class_names, prepared)
 
 
+def _default_root() -> Path:
+    """Where TensorFlow Datasets keeps data sets."""
+    given = os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
+    if "://" in given:
+        raise UserError(f"$TFDS_DATA_DIR is {given}, expected a folder, or `data_dir` beside it")
+    return expand_home(given, "$TFDS_DATA_DIR")
+
+
 def _find_root(data_dir: str | os.PathLike[str] | None, dataset: str) -> Path:
     """The folder of data sets; that of the data set or of its version stands for it.
 
     The default place may be new. A `data_dir` that does not exist is more likely a slip.
     """
-    default = os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
-    root = Path(default if data_dir is None else data_dir).expanduser()
+    root = _default_root() if data_dir is None else expand_home(data_dir, "`data_dir`")
     if not root.exists():
         if data_dir is None:
             return root
