@@ -1,10 +1,12 @@
 """The figure of `benchmark.py`: how the cost grows with depth, batch and devices."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-COMMON = {"mode": "train", "depth": 20, "batch_size": 128, "shortcut": "zeropad", "devices": 1}
+from case import Case
+
 AXES = {"depth": "layers", "batch_size": "images a step", "devices": "devices"}
 
 
@@ -14,8 +16,7 @@ def draw_figure(rows: Sequence[dict[str, Any]], path: Path) -> None:
 
     figure = Figure(figsize=(11, 3.6), layout="constrained")
     for axes, (varied, label) in zip(figure.subplots(1, 3), AXES.items(), strict=True):
-        same = {name: value for name, value in COMMON.items() if name != varied}
-        same["precision"] = "float32"
+        same = {name: value for name, value in asdict(Case()).items() if name != varied}
         lines: dict[str, list[tuple[int, float]]] = {}
         for row in rows:
             if all(row[name] == value for name, value in same.items()):

@@ -26,11 +26,8 @@ def jax_run(case: Case, init: Callable[[Any], Any]) -> Run:
     mesh = make_mesh()
     state = init(mesh)
     images, labels = jax.device_put(batch(case), NamedSharding(mesh, PartitionSpec("data")))
-    forward = jax.jit(lambda state, images: state.apply_fn(variables(state), images, train=False))
+    forward = jax.jit(lambda state, images: state.apply_fn(state.variables, images, train=False))
     step = jax.jit(train_step, donate_argnums=0)
-
-    def variables(state: Any) -> Any:
-        return {"params": state.params, "batch_stats": state.batch_stats}
 
     def run(steps: int) -> int:
         nonlocal state

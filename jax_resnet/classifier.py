@@ -168,7 +168,7 @@ def _build(header: str, arrays: dict[str, np.ndarray]) -> Classifier:
     Raises:
         UserError: if they don't describe one.
     """
-    values = _DEFAULTS | parse_json(header, dict, "its header")
+    values = _DEFAULTS | parse_json(header, "its header")
     if missing := {"depth", "shortcut", "class_names"} - values.keys():
         raise UserError(f"its header lacks {', '.join(sorted(missing))}")
     depth, class_names = values["depth"], values["class_names"]

@@ -83,30 +83,28 @@ def read_text(path: str | os.PathLike[str]) -> str:
         raise UserError(f"{path} is damaged: {error}") from error
 
 
-def parse_json(text: str, kind: type, path: object) -> Any:
-    """The value that a text holds.
+def parse_json(text: str, path: object) -> dict[str, Any]:
+    """The JSON object that a text holds.
 
     Raises:
-        UserError: which says that `path` is damaged, if it holds no JSON or no `kind`.
+        UserError: which says that `path` is damaged, if it holds none.
     """
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is damaged: {error}") from error
-    if not isinstance(value, kind):
-        raise UserError(
-            f"{path} is damaged: it holds a {type(value).__name__}, expected a {kind.__name__}"
-        )
+    if not isinstance(value, dict):
+        raise UserError(f"{path} is damaged: it holds a {type(value).__name__}, expected a dict")
     return value
 
 
-def read_json(path: Path, kind: type = dict) -> Any:
-    """The value in a JSON file, by default an object.
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file.
 
     Raises:
         UserError: if the file can't be read, or holds something else.
     """
-    return parse_json(read_text(path), kind, path)
+    return parse_json(read_text(path), path)
 
 
 @contextmanager
@@ -186,6 +184,11 @@ def checksums(folder: Path) -> dict[str, str]:
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.name != CHECKSUMS
     }
+
+
+def seal(folder: Path) -> None:
+    """Puts what is in a folder under checksums: it counts from then on."""
+    write_json(folder / CHECKSUMS, checksums(folder))
 
 
 def find_damage(folder: Path) -> str | None:

@@ -13,7 +13,7 @@ from jaxtyping import UInt8
 from jax_resnet.files import replace_file
 
 MAX_COLUMNS = 8
-MAX_IMAGES = 400
+MAX_IN_GRID = 400
 
 
 def draw_curves(

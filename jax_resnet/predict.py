@@ -9,7 +9,7 @@ from jax_resnet.classifier import Classifier
 from jax_resnet.errors import UserError
 
 BATCH_SIZE = 100
-MAX_PIXELS = 500 * 32 * 32  # of the images that are computed at a time
+PIXELS_AT_ONCE = 500 * 32 * 32
 
 
 @jax.jit
@@ -52,4 +52,4 @@ def predict(
 
 def images_at_once(most: int, height: int, width: int) -> int:
     """How many images of this size, in pixels, are computed at a time: `most` or fewer."""
-    return min(most, max(1, MAX_PIXELS // (height * width)))
+    return min(most, max(1, PIXELS_AT_ONCE // (height * width)))

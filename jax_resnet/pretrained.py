@@ -31,7 +31,7 @@ def pretrained(name: str | None = None) -> Classifier | tuple[str, ...]:
     """
     if name is None:
         return names()
-    return Classifier.load(shipped_file(name))
+    return Classifier.load(packaged_file(name))
 
 
 def names() -> tuple[str, ...]:
@@ -39,7 +39,7 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in WEIGHTS.glob("*.safetensors")))
 
 
-def shipped_file(name: str) -> Path:
+def packaged_file(name: str) -> Path:
     """The Classifier file of a net in the package.
 
     Raises:
@@ -68,7 +68,7 @@ def find_classifier(model: str | os.PathLike[str]) -> Path:
         refuse_pytorch(path)
         return path
     if str(model) in names():
-        return shipped_file(str(model))
+        return packaged_file(str(model))
     raise UserError(
         f"{path} does not exist, expected a run's folder, a Classifier file, "
         f"or one of {', '.join(names())}"

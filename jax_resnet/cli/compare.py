@@ -12,9 +12,19 @@ from jax_resnet.cli.flags import parse
 from jax_resnet.cli.train import recipe_values
 from jax_resnet.cpu.allocator import keep_memory
 from jax_resnet.errors import UserError, say
-from jax_resnet.files import replace_file, writing
-from jax_resnet.report.comparison import Variant
+from jax_resnet.files import replace_file, write_json, writing
+from jax_resnet.report.comparison import (
+    INITIAL,
+    Variant,
+    collect,
+    initial_gradient_norms,
+    table,
+)
+from jax_resnet.report.comparison_figures import draw_comparison
+from jax_resnet.run.signals import Interrupted
+from jax_resnet.training.begin import begin, finished
 from jax_resnet.training.config import Config, RecipeName, load_dataset
+from jax_resnet.training.train import train
 
 
 @dataclass(frozen=True)
@@ -59,10 +69,6 @@ def command(arguments: Sequence[str]) -> None:
     todo = list(configs(flags))
     with writing(flags.out):
         flags.out.mkdir(parents=True, exist_ok=True)
-    from jax_resnet.report.comparison import collect, table
-    from jax_resnet.report.comparison_figures import draw_comparison
-    from jax_resnet.run.signals import Interrupted
-
     folders = [config.folder for config in todo]
     for number, config in enumerate(todo, 1):
         try:
@@ -102,11 +108,6 @@ def configs(flags: Compare) -> Iterator[Config]:
 def run(config: Config, which: str) -> None:
     """Trains unless the run is finished, and measures its gradients before the first step unless
     that is done."""
-    from jax_resnet.files import write_json
-    from jax_resnet.report.comparison import INITIAL, initial_gradient_norms
-    from jax_resnet.training.begin import begin, finished
-    from jax_resnet.training.train import train
-
     folder = config.folder
     trained = finished(config) is not None
     say(f"{which}: {folder}{' is finished' if trained else ''}")

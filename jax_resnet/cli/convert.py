@@ -32,7 +32,7 @@ class Convert:
     source: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="SOURCE")]
     """A state dict (.npz, .safetensors; .pt, .pth, .th, .pth.tar, .ckpt, .bin where PyTorch is
     installed); or, to convert to PyTorch, a run's folder, a Classifier file or the name of a
-    shipped model."""
+    net in the package."""
     out: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="OUT")]
     """The new file; its suffix says the format of PyTorch's weights."""
     shortcut: ShortcutFlag = "auto"

@@ -4,15 +4,18 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
+import numpy as np
 import tyro
 
 from jax_resnet.cli.flags import Json, Model, parse
+from jax_resnet.data.images import FORMATS, decode_images, is_foreign, list_files
 from jax_resnet.errors import UserError, printable, say, some
-
-if TYPE_CHECKING:
-    import numpy as np
+from jax_resnet.files import new_file, refuse_existing
+from jax_resnet.plots import MAX_IN_GRID, draw_grid
+from jax_resnet.predict import predict
+from jax_resnet.report.models import load_model
 
 TOP = 3  # classes of an image that are printed
 NAMED = 5  # files that are named where many are skipped
@@ -39,10 +42,6 @@ class Predict:
 
 def command(arguments: Sequence[str]) -> None:
     flags = parse(Predict, arguments)
-    from jax_resnet.data.images import decode_images
-    from jax_resnet.predict import predict
-    from jax_resnet.report.models import load_model
-
     classifier = load_model(flags.model)
     files = find_images(flags.images)
     check_grid(flags.grid, len(files))
@@ -64,8 +63,6 @@ def find_images(paths: Sequence[Path]) -> list[Path]:
     Raises:
         UserError: listing all folders that can't be read or have no images in them.
     """
-    from jax_resnet.data.images import FORMATS
-
     formats = ", ".join(FORMATS)
     files: list[Path] = []
     skipped: list[Path] = []
@@ -92,20 +89,18 @@ def find_images(paths: Sequence[Path]) -> list[Path]:
 
 def images_in(folder: Path) -> tuple[list[Path], list[Path]]:
     """The images in a folder, and its other files."""
-    from jax_resnet.data.images import is_foreign, list_files
-
     files = [path for path in list_files(folder) if not path.is_dir()]
     foreign = {path for path in files if is_foreign(path)}
     return [path for path in files if path not in foreign], sorted(foreign)
 
 
-def ranked(names: Sequence[str], row: "np.ndarray") -> list[tuple[str, float]]:
+def ranked(names: Sequence[str], row: np.ndarray) -> list[tuple[str, float]]:
     """Classes and probabilities, the likeliest first."""
     return [(names[i], float(row[i])) for i in (-row).argsort(kind="stable")]
 
 
 def as_object(
-    files: Sequence[Path], names: Sequence[str], probabilities: "np.ndarray"
+    files: Sequence[Path], names: Sequence[str], probabilities: np.ndarray
 ) -> dict[str, Any]:
     """The predictions as JSON has them; `probabilities` are in the order of `classes`."""
     return {
@@ -121,7 +116,7 @@ def as_object(
     }
 
 
-def as_table(files: Sequence[Path], names: Sequence[str], probabilities: "np.ndarray") -> list[str]:
+def as_table(files: Sequence[Path], names: Sequence[str], probabilities: np.ndarray) -> list[str]:
     """A line for each image: the file and its likeliest classes."""
     labels, names = [printable(file) for file in files], [printable(name) for name in names]
     longest, wide = max(map(len, labels)), max(map(len, names))
@@ -134,25 +129,19 @@ def as_table(files: Sequence[Path], names: Sequence[str], probabilities: "np.nda
 
 def check_grid(path: Path | None, count: int) -> None:
     """Raises a `UserError` for a picture that can't be made, before anything is computed."""
-    from jax_resnet.files import refuse_existing
-    from jax_resnet.plots import MAX_IMAGES
-
     if path is None:
         return
     import matplotlib  # noqa: F401  if it is missing, that is said now
 
     refuse_existing(path, "name a new file as `grid`")
-    if count > MAX_IMAGES:
-        raise UserError(f"`grid` shows at most {MAX_IMAGES} images, {count} were given")
+    if count > MAX_IN_GRID:
+        raise UserError(f"`grid` shows at most {MAX_IN_GRID} images, {count} were given")
 
 
 def write_grid(
-    path: Path, images: "np.ndarray", names: Sequence[str], probabilities: "np.ndarray"
+    path: Path, images: np.ndarray, names: Sequence[str], probabilities: np.ndarray
 ) -> None:
     """The picture, whole or not at all."""
-    from jax_resnet.files import new_file
-    from jax_resnet.plots import draw_grid
-
     best = [ranked(names, row)[0] for row in probabilities]
     with new_file(path) as unfinished:
         draw_grid(images, [f"{name}\n{value:.0%}" for name, value in best], unfinished)

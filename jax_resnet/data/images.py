@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from jax_resnet.data.pixels import check, clear_colour, flatten, turned, without_metadata
 from jax_resnet.errors import UserError
 
 if TYPE_CHECKING:
@@ -142,8 +143,6 @@ def decode_images(
 def _decode(path: Path, height: int, width: int, channels: int) -> np.ndarray:
     from PIL import Image
 
-    from jax_resnet.data.pixels import without_metadata
-
     size = path.stat().st_size
     if size == 0:
         raise UserError("the file is empty")
@@ -167,8 +166,6 @@ def _read(content: bytes) -> "Image.Image":
     """The image that a file's bytes encode, upright, as 8-bit gray or RGB."""
     from PIL import Image, UnidentifiedImageError
 
-    from jax_resnet.data.pixels import check, clear_color, flatten, turned
-
     enormous = f"more than {MAX_PIXELS:,} pixels"
     try:
         opened = Image.open(io.BytesIO(content), formats=FORMATS)
@@ -184,4 +181,4 @@ def _read(content: bytes) -> "Image.Image":
             raise UserError("it has several frames or pages, expected one")
         check(image, content)
         image.load()
-        return turned(flatten(image, clear_color(content)), image)
+        return turned(flatten(image, clear_colour(content)), image)

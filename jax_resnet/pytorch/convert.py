@@ -8,7 +8,7 @@ from typing import Literal
 from safetensors import SafetensorError, safe_open
 
 from jax_resnet.classifier import CIFAR_SIZE, FORMATS
-from jax_resnet.data.cifar import CIFAR10_CLASSES
+from jax_resnet.data.cifar.names import CIFAR10_CLASSES
 from jax_resnet.errors import UserError
 from jax_resnet.files import new_file, refuse_special
 from jax_resnet.model import Shortcut
@@ -19,7 +19,7 @@ from jax_resnet.pytorch.weights import describe, from_torch, recognise, to_torch
 
 
 def is_classifier(source: str | os.PathLike[str]) -> bool:
-    """Whether `source` is a folder, a Classifier file, or the name of a pretrained net."""
+    """Whether `source` is a folder, a Classifier file, or the name of a net in the package."""
     if Path(source).is_dir() or (not Path(source).exists() and str(source) in names()):
         return True
     refuse_special(source)

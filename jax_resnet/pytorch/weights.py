@@ -11,7 +11,7 @@ import numpy as np
 from flax import traverse_util
 
 from jax_resnet.classifier import CIFAR_SIZE, Classifier
-from jax_resnet.data.cifar import CIFAR10_CLASSES
+from jax_resnet.data.cifar.names import CIFAR10_CLASSES
 from jax_resnet.errors import UserError, some
 from jax_resnet.model import ResNet, Shortcut, variable_shapes
 from jax_resnet.pytorch.names import FAMILIES, Family, FamilyName, families_of, tensors

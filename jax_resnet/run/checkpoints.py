@@ -1,7 +1,6 @@
 """A run's checkpoints: written by Orbax, each under checksums, the last two and the best kept."""
 
 import itertools
-import json
 import os
 import re
 from collections.abc import Iterable
@@ -16,7 +15,7 @@ import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
 from jax_resnet.errors import UserError, say
-from jax_resnet.files import CHECKSUMS, checksums, find_damage, replace_file, writing
+from jax_resnet.files import CHECKSUMS, find_damage, replace_file, seal, writing
 from jax_resnet.run.distributed import first_decides, is_first
 
 
@@ -100,14 +99,14 @@ class Checkpoints:
     def _write(self, step: int, tree: Any, copies: dict[str, bytes], best: int | None) -> None:
         folder = self._folder / str(step)
 
-        def seal() -> None:
+        def seal_with_copies() -> None:
             for name, content in copies.items():
                 replace_file(folder / name, content)
-            replace_file(folder / CHECKSUMS, json.dumps(checksums(folder), indent=1).encode())
+            seal(folder)
 
         try:
             self._manager.save(step, args=ocp.args.StandardSave(tree))
-            first_decides(seal)
+            first_decides(seal_with_copies)
         except (OSError, ValueError) as error:  # TensorStore's are ValueErrors
             last = f"of step {self._steps[-1]}" if self._steps else "none"
             raise UserError(

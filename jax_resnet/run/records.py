@@ -27,7 +27,7 @@ def read_lines(file: Path) -> list[dict[str, Any]]:
     if not file.exists():
         return []
     *lines, _unfinished = read_text(file).split("\n")
-    return [parse_json(line, dict, file) for line in lines]
+    return [parse_json(line, file) for line in lines]
 
 
 def read_records(file: Path) -> list[dict[str, Any]]:
@@ -59,7 +59,7 @@ def read_environment(config_file: Path) -> dict[str, Any]:
     Raises:
         UserError: if the file is damaged.
     """
-    environment: Any = read_json(config_file, dict).get(ENVIRONMENT, {})
+    environment: Any = read_json(config_file).get(ENVIRONMENT, {})
     if not isinstance(environment, dict):
         raise UserError(f"{config_file} is damaged: its environment is no object")
     return environment

@@ -18,7 +18,7 @@ from jax_resnet.training.combinations import check_together
 from jax_resnet.training.fields import (
     Address,
     Count,
-    CountOrNone,
+    CountOrZero,
     Depth,
     FileName,
     Folder,
@@ -93,7 +93,7 @@ class Config:
     muon_learning_rate: Rate = 0.05
     """Highest learning rate of Muon, under the same schedule."""
     schedule: Schedule = "step"
-    warmup_steps: CountOrNone | None = None
+    warmup_steps: CountOrZero | None = None
     """Steps at a tenth of the learning rate at the start, with the schedule step. By default 400
     for the recipe paper at depth 110 and more (paper, 4.2), else 0."""
     momentum: Fraction = 0.9
@@ -132,7 +132,7 @@ class Config:
     test: bool = True
     """Evaluate on the test images at the end. Without, the result holds validation scores; for
     tuning, so that test images choose nothing."""
-    profile: CountOrNone = 0
+    profile: CountOrZero = 0
     """Steps to record, after the first few, as a trace for Perfetto or XProf."""
 
     coordinator: Address | None = None
@@ -144,7 +144,7 @@ class Config:
 
     def __post_init__(self) -> None:
         with readable_errors():
-            fields().validate_python(vars(self))
+            validator().validate_python(vars(self))
         check_together(self)
         if self.model == "resnet" and self.shortcut is None:
             object.__setattr__(self, "shortcut", "zeropad")
@@ -196,7 +196,7 @@ class Config:
 
     def to_json(self) -> dict[str, Any]:
         """The fields as JSON's types."""
-        return fields().dump_python(vars(self), mode="json")
+        return validator().dump_python(vars(self), mode="json")
 
     def hyper_parameters(self) -> dict[str, Any]:
         """The fields that the result depends on, as JSON's types."""
@@ -205,7 +205,7 @@ class Config:
 
 
 @cache
-def fields() -> pydantic.TypeAdapter[dict[str, Any]]:
+def validator() -> pydantic.TypeAdapter[dict[str, Any]]:
     """Validates a dictionary of some of `Config`'s fields."""
     hints = get_type_hints(Config, include_extras=True)
     strict = pydantic.with_config(ConfigDict(strict=True, extra="forbid"))

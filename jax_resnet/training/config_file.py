@@ -9,7 +9,8 @@ from typing import Any
 from jax_resnet.errors import UserError
 from jax_resnet.files import read_text
 from jax_resnet.run.records import ENVIRONMENT
-from jax_resnet.training.config import Config, fields, readable_errors
+from jax_resnet.training.config import Config, validator
+from jax_resnet.training.fields import readable_errors
 from jax_resnet.training.optimizer import why_steps_are_fixed
 
 
@@ -35,7 +36,7 @@ def read_config(path: str | os.PathLike[str]) -> dict[str, Any]:
             raise UserError(f"{path}: unknown key {key!r:.80}, the nearest one is {near[0]!r}")
     try:
         with readable_errors():
-            return fields().validate_json(json.dumps(values))
+            return validator().validate_json(json.dumps(values))
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
 

@@ -44,7 +44,7 @@ def _address(address: str) -> str:
 
 Depth = Annotated[int, Field(le=1202), AfterValidator(lambda depth: check_depth(depth) or depth)]
 Count = Annotated[int, Field(ge=1, le=MAX_IMAGES)]
-CountOrNone = Annotated[int, Field(ge=0, le=MAX_IMAGES)]
+CountOrZero = Annotated[int, Field(ge=0, le=MAX_IMAGES)]
 Rate = Annotated[float, Field(ge=0, le=1e38, allow_inf_nan=False)]  # a float32 holds little more
 Fraction = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]

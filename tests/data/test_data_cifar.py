@@ -11,7 +11,8 @@ import pytest
 from support import SHARED
 
 from jax_resnet.data import Dataset, load, statistics
-from jax_resnet.data.cifar import CIFAR10_CLASSES, LAYOUTS
+from jax_resnet.data.cifar import LAYOUTS
+from jax_resnet.data.cifar.names import CIFAR10_CLASSES
 from jax_resnet.errors import UserError
 
 PREPARED = SHARED / "tensorflow_datasets"

@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 
 from jax_resnet.data import load
-from jax_resnet.data.cifar import CIFAR10_CLASSES, LAYOUTS
+from jax_resnet.data.cifar import LAYOUTS
 from jax_resnet.data.cifar.find import read_original
+from jax_resnet.data.cifar.names import CIFAR10_CLASSES
 from jax_resnet.errors import UserError
 
 

@@ -17,7 +17,7 @@ import make_cards
 from make_cards import RUNS, card, changed_values, pages, read_net, stale, train_command
 
 from jax_resnet.cli.train import parse_config
-from jax_resnet.data.cifar import CIFAR10_CLASSES
+from jax_resnet.data.cifar.names import CIFAR10_CLASSES
 from jax_resnet.errors import UserError
 from jax_resnet.training.config import load_dataset
 

@@ -11,7 +11,7 @@ from PIL import Image
 from support import digits, records, sigterm_at, train
 
 from jax_resnet.errors import UserError
-from jax_resnet.files import CHECKSUMS, checksums, write_json
+from jax_resnet.files import seal, write_json
 from jax_resnet.report.models import load_model
 from jax_resnet.report.page import read_run, render
 from jax_resnet.report.scores import score
@@ -118,7 +118,7 @@ def test_a_checkpoint_with_other_arrays_is_refused(config, tmp_path):
     for file in [folder / "config.json", *folder.glob("checkpoints/*/config.json")]:
         file.write_text(json.dumps(json.loads(file.read_text()) | {"depth": 14}))
     for checkpoint in folder.glob("checkpoints/*"):
-        write_json(checkpoint / CHECKSUMS, checksums(checkpoint))
+        seal(checkpoint)
     with pytest.raises(UserError, match=r"checkpoints/\d+ can't be read, or another version of"):
         load_model(folder)
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import orbax.checkpoint as ocp
 from matplotlib.figure import Figure
 
+from jax_resnet import files
 from jax_resnet.cli.train import parse_config
-from jax_resnet.run import checkpoints
 from jax_resnet.run import folder as runs
 from jax_resnet.training import loop
 from jax_resnet.training import train as training
@@ -79,9 +79,9 @@ match phase:
         wrap(ocp.CheckpointManager, "save")
     case "commit":
         wrap(
-            checkpoints,
+            files,
             "replace_file",
-            when=lambda path, _: path.name == checkpoints.CHECKSUMS,
+            when=lambda path, _: path.name == files.CHECKSUMS,
             before=half_written,
         )
     case "deletion":

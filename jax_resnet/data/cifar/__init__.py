@@ -3,20 +3,7 @@
 import dataclasses
 import posixpath
 
-from jax_resnet.data.cifar.names import COARSE_NAMES, FINE_NAMES
-
-CIFAR10_CLASSES = (
-    "airplane",
-    "automobile",
-    "bird",
-    "cat",
-    "deer",
-    "dog",
-    "frog",
-    "horse",
-    "ship",
-    "truck",
-)
+from jax_resnet.data.cifar.names import CIFAR10_CLASSES, COARSE_NAMES, FINE_NAMES
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,8 +1,9 @@
-"""The names of CIFAR-100's labels, in the binary version's spelling.
+"""The names of CIFAR-10's and CIFAR-100's labels, in the binary version's spelling.
 
 Hugging Face's files have numbers for labels, and a run has the same names from every source.
 """
 
+_CIFAR10 = "airplane automobile bird cat deer dog frog horse ship truck"
 _FINE = """
 apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus
 butterfly camel can castle caterpillar cattle chair chimpanzee clock cloud cockroach couch
@@ -21,5 +22,6 @@ large_man-made_outdoor_things large_natural_outdoor_scenes large_omnivores_and_h
 medium_mammals non-insect_invertebrates people reptiles small_mammals trees vehicles_1
 vehicles_2
 """
+CIFAR10_CLASSES = tuple(_CIFAR10.split())
 FINE_NAMES = tuple(_FINE.split())
 COARSE_NAMES = tuple(_COARSE.split())

@@ -9,10 +9,10 @@ from typing import Any
 
 from jax_resnet.data.cifar import Layout
 from jax_resnet.data.cifar.fetch import discard, fetch
-from jax_resnet.data.cifar.fingerprint import canonical_positions
+from jax_resnet.data.cifar.fingerprint import canonical_order
 from jax_resnet.data.cifar.original import Original, reordered
 from jax_resnet.errors import UserError
-from jax_resnet.files import CHECKSUMS, checksums, locked, write_json
+from jax_resnet.files import locked, seal
 
 
 def prepare(layout: Layout, folder: Path, mirror: str | None) -> None:
@@ -33,7 +33,7 @@ def prepare(layout: Layout, folder: Path, mirror: str | None) -> None:
             if folder.exists():
                 return
             original = fetch(layout, downloads, mirror)
-            order = {name: canonical_positions(each) for name, each in original.splits.items()}
+            order = {name: canonical_order(each)[0] for name, each in original.splits.items()}
             write_tfds(layout.name, reordered(original, order), root)
             discard(layout, downloads)
     except (UserError, OSError) as error:
@@ -71,7 +71,7 @@ def write_tfds(name: str, original: Original, data_dir: Path) -> None:
         builder = Builder(data_dir=data_dir, file_format="array_record")
         builder.download_and_prepare()
     folder = Path(builder.data_path)
-    write_json(folder / CHECKSUMS, checksums(folder))
+    seal(folder)
 
 
 def _examples(original: Original, split: str) -> Iterator[tuple[int, dict[str, Any]]]:
