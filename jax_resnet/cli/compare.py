@@ -22,7 +22,7 @@ from jax_resnet.report.comparison import (
 )
 from jax_resnet.report.comparison_figures import draw_comparison
 from jax_resnet.run.signals import Interrupted
-from jax_resnet.training.begin import begin, finished
+from jax_resnet.training.begin import begin, result_of
 from jax_resnet.training.config import Config, RecipeName, load_dataset
 from jax_resnet.training.train import train
 
@@ -69,16 +69,17 @@ def command(arguments: Sequence[str]) -> None:
     todo = list(configs(flags))
     with writing(flags.out):
         flags.out.mkdir(parents=True, exist_ok=True)
-    folders = [config.folder for config in todo]
-    for number, config in enumerate(todo, 1):
-        try:
+    try:
+        for config in todo:
+            result_of(config)  # what can't begin or go on is said before anything is trained
+        for number, config in enumerate(todo, 1):
             run(config, f"run {number} of {len(todo)}")
-        except Interrupted as stop:
-            say(f"{stop}: the same command continues")
-            sys.exit(stop.exit_code)
-        except UserError as error:  # the runs' names are their flags'
-            raise UserError(str(error).replace("`name`", "`runs_dir`")) from None
-    groups = collect(folders)
+    except Interrupted as stop:
+        say(f"{stop}: the same command continues")
+        sys.exit(stop.exit_code)
+    except UserError as error:  # the runs' names are their flags'
+        raise UserError(str(error).replace("`name`", "`runs_dir`")) from None
+    groups = collect(config.folder for config in todo)
     with writing(flags.out):
         draw_comparison(groups, flags.out)
         replace_file(flags.out / "table.md", table(groups).encode())
@@ -109,7 +110,7 @@ def run(config: Config, which: str) -> None:
     """Trains unless the run is finished, and measures its gradients before the first step unless
     that is done."""
     folder = config.folder
-    trained = finished(config) is not None
+    trained = result_of(config) is not None
     say(f"{which}: {folder}{' is finished' if trained else ''}")
     if trained and (folder / INITIAL).exists():
         return

@@ -56,6 +56,18 @@ def finished(config: Config) -> dict[str, Any] | None:
     return result if result and _split(result) == config.scored_split else None
 
 
+def result_of(run: Config) -> dict[str, Any] | None:
+    """The result of a run that is finished, which with `resume` is not trained again.
+
+    Raises:
+        UserError: if it is not finished, and can neither begin nor go on.
+    """
+    if run.resume and (result := finished(run)):
+        return result
+    check_folder(run)
+    return None
+
+
 def _split(result: dict[str, Any]) -> str:
     return chosen(result).get("split", "test")  # version 0.1 scored test images alone
 

@@ -18,7 +18,7 @@ from jax_resnet.run.distributed import say_first
 from jax_resnet.run.folder import Run
 from jax_resnet.run.records import refuse_other_data
 from jax_resnet.run.signals import check, raise_signals, stop_signals
-from jax_resnet.training.begin import check_folder, finished
+from jax_resnet.training.begin import result_of
 from jax_resnet.training.config import Config, divide, load_images
 from jax_resnet.training.dispatch import GPUS
 from jax_resnet.training.initial import identity, read_init
@@ -77,18 +77,6 @@ def turn_size(devices: Sequence[jax.Device], count: int) -> int:
         return 1
     share = math.ceil(count / len(devices))
     return math.ceil(share / math.ceil(share / MOST))
-
-
-def result_of(run: Config) -> dict[str, Any] | None:
-    """The result of a run that is finished, which with `resume` is not trained again.
-
-    Raises:
-        UserError: if it is not finished, and can neither begin nor go on.
-    """
-    if run.resume and (result := finished(run)):
-        return result
-    check_folder(run)
-    return None
 
 
 def train_turn(turn: Turn, images: Dataset, device: jax.Device, signals: list[int]) -> Ends:

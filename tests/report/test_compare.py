@@ -167,8 +167,9 @@ def test_a_finished_run_without_them_is_not_trained_again(compare, capsys):
 
 def test_a_finished_run_with_other_hyper_parameters_is_refused(compare, capsys):
     compare(capsys, "--seeds", "0")
-    _, code, _, stderr = compare(capsys, "--seeds", "0", "--steps", "13")
+    folder, code, _, stderr = compare(capsys, "--seeds", "7", "0", "--steps", "13")
     assert code == 2
+    assert not list((folder / "runs").glob("*-seed7")), "another was trained before"
     assert "--steps was 24, is 13" in stderr
     assert "--runs-dir" in stderr
     assert "--name" not in stderr, "compare has no such flag"

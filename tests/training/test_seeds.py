@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import statistics
 import subprocess
@@ -163,12 +164,22 @@ def test_finished_seeds_of_other_images_are_refused(three, monkeypatch, capsys):
     assert "seed 1: " in capsys.readouterr().err
 
 
-def test_a_seed_that_exists_is_refused_before_another_is_trained(three, monkeypatch):
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [({}, "a run-seed3 holds a run already"),
+     ({"resume": True, "depth": 14}, "a run-seed3 holds a run with other hyper-parameters")],
+)  # fmt: skip
+def test_a_seed_that_exists_is_refused_before_another_is_trained(
+    three, tmp_path, monkeypatch, changes, message
+):
     config, _ = three
+    shutil.copytree(config.runs_dir / "a run-seed3", tmp_path / "a run-seed3")
+    before = (tmp_path / "a run-seed3" / "metrics.jsonl").read_bytes()
     monkeypatch.setattr(turns, "load_images", lambda _: pytest.fail("images are loaded"))
-    with pytest.raises(UserError, match="a run-seed2 holds a run already"):
-        train_seeds(dataclasses.replace(config, seed=2, seeds=3, name="a run"))
-    assert not (config.runs_dir / "a run-seed4").exists()
+    with pytest.raises(UserError, match=message):
+        train_seeds(dataclasses.replace(config, runs_dir=tmp_path, **changes))
+    assert (tmp_path / "a run-seed3" / "metrics.jsonl").read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["a run-seed3"]
 
 
 def test_a_mean_says_which_runs_lost_a_better_state(tmp_path, monkeypatch):

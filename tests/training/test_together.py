@@ -1,8 +1,6 @@
 """Several runs in one program, as on a GPU: each is the run that it would be alone, up to
 rounding."""
 
-import dataclasses
-import shutil
 import signal
 import threading
 import time
@@ -122,15 +120,3 @@ def test_a_seed_whose_loss_is_not_finite_keeps_no_other_from_its_end(tmp_path, m
         train_seeds(config)
     finished = [(run.folder / "result.json").exists() for run in config.each_seed()]
     assert finished == [True, False, True]
-
-
-def test_a_run_that_exists_is_refused_and_the_others_are_trained(tmp_path, alone):
-    config = dataclasses.replace(runs(tmp_path), seeds=4)
-    last = list(config.each_seed())[-1]
-    shutil.copytree(alone / next(runs(alone).each_seed()).run_name, last.folder)
-    before = (last.folder / "metrics.jsonl").read_bytes()
-    with pytest.raises(UserError, match="holds a run with other hyper-parameters: `seed`"):
-        train_seeds(config)
-    assert (last.folder / "metrics.jsonl").read_bytes() == before
-    for run in runs(tmp_path).each_seed():
-        assert_close(run.folder, alone / run.run_name)
