@@ -24,11 +24,9 @@ from typing import Annotated, Any
 import tyro
 from case import Case
 from figure import draw_figure
-from steps import PEAK_SIZE
+from steps import COMPILED, FLAX, LOOP, OURS, PEAK_SIZE, SAME, TORCH
 from worker import workers
 
-OURS, FLAX, TORCH, COMPILED = "jax_resnet", "Flax, as usual", "PyTorch", "torch.compile"
-LOOP, SAME = "jax_resnet, train.py", "Flax, same allocator"
 BASELINES = {"flax": FLAX, "same_allocator": SAME, "pytorch": TORCH}  # of the ratios
 ROUND_SECONDS = 0.5  # at least, so that a short step is timed over several
 MOST_OF_PEAK = 2.0  # which JAX's matrix product shows; in bfloat16 PyTorch's is faster

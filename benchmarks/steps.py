@@ -214,13 +214,15 @@ def matmul_peak(case: Case) -> Run:
     return run
 
 
+OURS, FLAX, TORCH, COMPILED = "jax_resnet", "Flax, as usual", "PyTorch", "torch.compile"
+LOOP, SAME = "jax_resnet, train.py", "Flax, same allocator"
 IMPLEMENTATIONS: dict[str, Callable[[Case], Run]] = {
-    "jax_resnet": this_project,
-    "jax_resnet, train.py": whole_loop,
-    "Flax, as usual": usual_flax,
-    "Flax, same allocator": flax_same_allocator,
-    "PyTorch": pytorch,
-    "torch.compile": partial(pytorch, mode="default"),
+    OURS: this_project,
+    LOOP: whole_loop,
+    FLAX: usual_flax,
+    SAME: flax_same_allocator,
+    TORCH: pytorch,
+    COMPILED: partial(pytorch, mode="default"),
     "matmul": matmul_peak,
 }
 
