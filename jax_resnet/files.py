@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -47,13 +48,18 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def expand_home(path: str | os.PathLike[str], name: str) -> Path:
-    """The path, with the home directory for `~`; a `UserError`, which names the path's argument,
-    if there is none."""
+    """The path of a folder, with the home directory for `~`.
+
+    Raises:
+        UserError: which names the path's argument, for a URL, or for the home of nobody.
+    """
+    if re.match("[a-z][a-z0-9+.-]+:/", str(path)):  # a bucket, of which a folder would be made here
+        raise UserError(f"{name} is {str(path)!r}, expected a folder on this machine, not a URL")
     try:
         return Path(path).expanduser()
     except RuntimeError:
         raise UserError(
-            f"{name} is {path}, expected a folder in a home directory that exists"
+            f"{name} is {str(path)!r}, expected a folder in a home directory that exists"
         ) from None
 
 
@@ -164,8 +170,7 @@ def locked(folder: Path, wait: bool = False) -> Iterator[None]:
         lock.acquire()
     except filelock.Timeout:
         raise UserError(
-            f"{folder} is in use by another process: wait for it, or give this run "
-            "a `name` of its own"
+            f"{folder} is in use by another process: wait for it, or choose another `name`"
         ) from None
     except OSError as error:
         raise UserError(f"{folder} can't be written: {error}") from error

@@ -12,7 +12,7 @@ from jax_resnet.cli.flags import parse
 from jax_resnet.cli.train import recipe_values
 from jax_resnet.cpu.allocator import keep_memory
 from jax_resnet.errors import UserError, say
-from jax_resnet.files import replace_file, write_json, writing
+from jax_resnet.files import expand_home, replace_file, write_json, writing
 from jax_resnet.report.comparison import (
     INITIAL,
     Variant,
@@ -22,7 +22,7 @@ from jax_resnet.report.comparison import (
 )
 from jax_resnet.report.comparison_figures import draw_comparison
 from jax_resnet.run.signals import Interrupted
-from jax_resnet.training.begin import begin, result_of
+from jax_resnet.training.begin import begin, finished, result_of
 from jax_resnet.training.config import Config, RecipeName, load_dataset
 from jax_resnet.training.train import train
 
@@ -68,7 +68,7 @@ def command(arguments: Sequence[str]) -> None:
     flags = parse(Compare, arguments)
     todo = list(configs(flags))
     with writing(flags.out):
-        flags.out.mkdir(parents=True, exist_ok=True)
+        expand_home(flags.out, "`out`").mkdir(parents=True, exist_ok=True)
     try:
         for config in todo:
             result_of(config)  # what can't begin or go on is said before anything is trained
@@ -77,8 +77,8 @@ def command(arguments: Sequence[str]) -> None:
     except Interrupted as stop:
         say(f"{stop}: the same command continues")
         sys.exit(stop.exit_code)
-    except UserError as error:  # the runs' names are their flags'
-        raise UserError(str(error).replace("`name`", "`runs_dir`")) from None
+    except UserError as error:  # here the flags make the names
+        raise UserError(str(error).replace("another `name`", "another `runs_dir`")) from None
     groups = collect(config.folder for config in todo)
     with writing(flags.out):
         draw_comparison(groups, flags.out)
@@ -110,7 +110,7 @@ def run(config: Config, which: str) -> None:
     """Trains unless the run is finished, and measures its gradients before the first step unless
     that is done."""
     folder = config.folder
-    trained = result_of(config) is not None
+    trained = finished(config) is not None
     say(f"{which}: {folder}{' is finished' if trained else ''}")
     if trained and (folder / INITIAL).exists():
         return

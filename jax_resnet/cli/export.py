@@ -10,7 +10,7 @@ import tyro
 from jax_resnet.cli.flags import Model, parse
 from jax_resnet.errors import printable
 from jax_resnet.export import PLATFORMS, export_classifier
-from jax_resnet.files import new_file
+from jax_resnet.files import new_file, refuse_existing
 from jax_resnet.report.models import load_model
 
 
@@ -31,6 +31,7 @@ class Export:
 
 def command(arguments: Sequence[str]) -> None:
     flags = parse(Export, arguments)
+    refuse_existing(flags.out)
     content = export_classifier(load_model(flags.model), flags.image_size)
     with new_file(flags.out) as unfinished:
         unfinished.write_bytes(content)

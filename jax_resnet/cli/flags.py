@@ -39,8 +39,11 @@ def parse(kind: type[Flags], arguments: Sequence[str], default: Flags | None = N
     """
     for before, word in itertools.pairwise(["", *arguments]):
         # A shell's unset variable; a path made of it would be the current folder.
-        flag, equals, value = (word or before).partition("=")
-        if word == "" or (word.startswith("--") and equals and not value):
-            raise UserError(f"{flag if flag.startswith('--') else 'an argument'} is empty")
+        flag, equals, value = word.partition("=")
+        if flag.startswith("--") and equals and not value:
+            raise UserError(f"{flag} is empty")
+        if word == "":
+            is_flag = before.startswith("--") and "=" not in before
+            raise UserError(f"{before if is_flag else 'an argument'} is empty")
     given: dict[str, Any] = {} if default is None else {"default": default}
     return tyro.cli(kind, args=arguments, **given)

@@ -8,14 +8,13 @@ from typing import Literal
 from safetensors import SafetensorError, safe_open
 
 from jax_resnet.classifier import CIFAR_SIZE, FORMATS
-from jax_resnet.data.cifar.names import CIFAR10_CLASSES
 from jax_resnet.errors import UserError
 from jax_resnet.files import new_file, refuse_special
 from jax_resnet.model import Shortcut
 from jax_resnet.pretrained import load_classifier, names
 from jax_resnet.pytorch.files import READ_SUFFIXES, read_state_dict, write_state_dict
 from jax_resnet.pytorch.names import FamilyName, families_of
-from jax_resnet.pytorch.weights import describe, from_torch, recognise, to_torch
+from jax_resnet.pytorch.weights import default_names, describe, from_torch, recognise, to_torch
 
 
 def is_classifier(source: str | os.PathLike[str]) -> bool:
@@ -115,7 +114,7 @@ def convert_to_torch(
         flags += ["--shortcut", shortcut or "none"]
     if classifier.image_size != CIFAR_SIZE:
         flags += ["--image-size", *map(str, classifier.image_size)]
-    if classifier.class_names != CIFAR10_CLASSES:
+    if classifier.class_names != default_names(len(classifier.class_names), classifier.channels):
         flags += ["--class-names", *map(shlex.quote, classifier.class_names)]
     return (
         f"{out}: {net}; normalise its inputs by {', '.join(numbers)}; the file holds neither these "

@@ -201,10 +201,16 @@ def _shape(state: Mapping[str, np.ndarray], name: str, dimensions: int) -> tuple
     return shape
 
 
+def default_names(count: int, channels: int) -> tuple[str, ...]:
+    """The classes' names where none are given: CIFAR-10's, or numbers."""
+    if (count, channels) == (10, 3):
+        return CIFAR10_CLASSES
+    return tuple(str(i) for i in range(count))
+
+
 def _name_classes(given: tuple[str, ...] | None, count: int, channels: int) -> tuple[str, ...]:
     if given is None:
-        numbers = tuple(str(i) for i in range(count))
-        return CIFAR10_CLASSES if (count, channels) == (10, 3) else numbers
+        return default_names(count, channels)
     if len({*given}) < len(given):
         raise UserError(f"`class_names` has a name twice: {' '.join(given)}")
     if len(given) != count:

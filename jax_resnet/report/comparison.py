@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from jax_resnet.data import Dataset
-from jax_resnet.errors import UserError
+from jax_resnet.errors import UserError, say
 from jax_resnet.files import read_json
 from jax_resnet.model import ShortcutName
 from jax_resnet.report.finished import GradientNorms, checked, read_finished
@@ -76,7 +76,10 @@ def collect(folders: Iterable[Path]) -> list[Group]:
         refuse_differences(*first.setdefault(key, (folder, config)), folder, config)
         group = groups.setdefault(key, Group(*key))
         group.records.append(records)
-        group.accuracies.append(chosen(result)["accuracy"])
+        scores = chosen(result)
+        group.accuracies.append(scores["accuracy"])
+        if (lost := scores.get("lost_step")) is not None:
+            say(f"{folder}: the checkpoint of step {lost}, better on validation, is lost")
         if (folder / INITIAL).is_file():
             initial = folder / INITIAL
             group.initial.append(checked(GradientNorms, read_json(initial), initial))

@@ -21,10 +21,7 @@ PadMode = Annotated[
 ]
 Flip = Annotated[
     Literal["none", "random", "alternating"],
-    Doc(
-        "Mirror no images, each at random (the default; digits are never mirrored), or each in "
-        "every second epoch."
-    ),
+    Doc("Mirror no images, each at random, or each in every second epoch."),
 ]
 Cutout = Annotated[
     Literal["none", "dual"],

@@ -35,8 +35,8 @@ def refuse_test_scores(config: Config) -> None:
     would replace."""
     if not config.test and (result := _read_result(config)) and _split(result) == "test":
         raise UserError(
-            f"{config.folder} has test scores, expected those of validation without `test`: "
-            "choose another `name`"
+            f"{config.folder} has test scores, which those of validation would replace: expected "
+            "`test`, or another `name`"
         )
 
 
@@ -57,7 +57,7 @@ def finished(config: Config) -> dict[str, Any] | None:
 
 
 def result_of(run: Config) -> dict[str, Any] | None:
-    """The result of a run that is finished, which with `resume` is not trained again.
+    """As `finished` with `resume`; a run that is not is checked, as by `check_folder`.
 
     Raises:
         UserError: if it is not finished, and can neither begin nor go on.

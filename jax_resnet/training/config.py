@@ -115,6 +115,8 @@ class Config:
     least 1 unless this is 0."""
     pad_mode: PadMode = "black"
     flip: Flip | None = None
+    """Mirror no images, each at random (the default; digits are never mirrored), or each in every
+    second epoch."""
     cutout: Cutout = "none"
 
     precision: Precision = "default"
@@ -185,8 +187,12 @@ class Config:
             yield self
             return
         for seed in range(self.seed, self.seed + self.seeds):
-            name = f"{self.name}-seed{seed}" if self.name else None
-            yield dataclasses.replace(self, seed=seed, seeds=1, name=name)
+            yield self.of_seed(seed)
+
+    def of_seed(self, seed: int) -> "Config":
+        """The run of one of several seeds."""
+        name = f"{self.name}-seed{seed}" if self.name else None
+        return dataclasses.replace(self, seed=seed, seeds=1, name=name)
 
     def of_any_seed(self) -> "Config":
         """The same hyper-parameters, with the default of the seed and of all that has no effect on

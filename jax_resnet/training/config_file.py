@@ -74,6 +74,6 @@ def _why_no_other_steps(before: Config, folder: Path) -> str:
     """Why a run has no other number of steps, and how its net is trained on."""
     return (
         f"; the `schedule` {before.schedule} {why_steps_are_fixed(before.schedule)}, so the steps "
-        "before would have been others; when the run is finished, `jax-resnet train --init "
-        f"{folder}` trains its net further, as a run of another `name`"
+        "before would have been others: to train its net further, when the run is finished, begin "
+        f"one of another `name` with `init` {folder}"
     )

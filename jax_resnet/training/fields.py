@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import pydantic
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 
 from jax_resnet.errors import UserError
+from jax_resnet.files import expand_home
 from jax_resnet.model import check_depth, check_image_size
 
 MAX_IMAGES = 2**31 - 1  # steps * batch size, which the device counts in int32
@@ -27,11 +28,8 @@ def _file_name(name: str) -> str:
     return name
 
 
-def _home(path: Path) -> Path:
-    try:
-        path.expanduser()
-    except RuntimeError:
-        raise ValueError("a folder in a home directory that exists") from None
+def _folder(path: Path, info: ValidationInfo) -> Path:
+    expand_home(path, f"`{info.field_name}`")
     return path
 
 
@@ -50,7 +48,7 @@ Fraction = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 ImageSize = Annotated[tuple[int, int], AfterValidator(check_image_size)]
 Text = Annotated[str, BeforeValidator(_text)]
-Folder = Annotated[Path, BeforeValidator(_text), AfterValidator(_home)]
+Folder = Annotated[Path, BeforeValidator(_text), AfterValidator(_folder)]
 FileName = Annotated[Text, AfterValidator(_file_name)]
 Address = Annotated[Text, AfterValidator(_address)]
 

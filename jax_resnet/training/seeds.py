@@ -61,11 +61,13 @@ def train_seeds(config: Config) -> dict[str, Any]:
 
 
 def refuse_others(config: Config) -> None:
-    """Raises a `UserError` if the common folder of several seeds is a run's, or, without
-    `config.resume`, if it has a result."""
+    """Raises a `UserError` if the common folder of several seeds is a run's or a file, or,
+    without `config.resume`, if it has a result."""
     common = Run(config.folder)
     if any(file.exists() for file in (common.config_file, common.metrics_file, common.checkpoints)):
         raise UserError(f"{common.folder} holds a run: choose another `name`")
+    if common.folder.exists() and not common.folder.is_dir():
+        raise UserError(f"{common.folder} is no folder: choose another `name`")
     if common.result_file.exists() and not config.resume:
         raise UserError(
             f"{common.folder} holds the result of several seeds already: add `resume` to continue "

@@ -3,6 +3,8 @@
 import dataclasses
 import itertools
 import math
+import os
+import re
 from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -22,9 +24,8 @@ from jax_resnet.training.begin import result_of
 from jax_resnet.training.config import Config, divide, load_images
 from jax_resnet.training.dispatch import GPUS
 from jax_resnet.training.initial import identity, read_init
-from jax_resnet.training.train import train_together
+from jax_resnet.training.train import check_suits, train_together
 
-AHEAD = 1000  # seeds whose folders are looked at before anything is loaded
 MOST = 4  # runs in a program: their 64 channels fill an H100's tensor cores, eight are no faster
 Turn = dict[int, Config]  # runs by their number
 Ends = dict[int, dict[str, Any] | UserError]  # by the run's number, its result or why it has none
@@ -34,11 +35,11 @@ def on_all(devices: Sequence[jax.Device], config: Config) -> list[dict[str, Any]
     """The result of the run of each seed; a thread for each device takes turn after turn.
 
     Raises:
-        UserError: of the first run that can't begin or go on, before any does; of the first one
-            that fails, which is said at once, after the others' end.
+        UserError: of the first run that can't begin or go on with these images, before any does;
+            of the first one that fails, which is said at once, after the others' end.
         Interrupted: when stopped; every begun run is saved.
     """
-    for run in itertools.islice(config.each_seed(), AHEAD):
+    for run in begun(config):
         result_of(run)
     say_first(f"loading {config.dataset}")
     with raise_signals():
@@ -58,6 +59,7 @@ def on_all(devices: Sequence[jax.Device], config: Config) -> list[dict[str, Any]
                 ends.update(train_turn(turn, images, device, signals))
 
     with stop_signals() as signals, ThreadPoolExecutor(len(devices)) as pool:
+        refuse_other_images(config, images)
         works = [pool.submit(work, device) for device in devices]
         while wait(works, timeout=1).not_done:
             pass  # Python runs handlers of signals in this thread, which a long wait can miss
@@ -79,19 +81,37 @@ def turn_size(devices: Sequence[jax.Device], count: int) -> int:
     return math.ceil(share / math.ceil(share / MOST))
 
 
+def begun(config: Config) -> list[Config]:
+    """The runs of several seeds that have a folder: few, however many seeds there are."""
+    runs_dir, stem = config.folder.parent, config.of_seed(0).run_name.removesuffix("0")
+    names = os.listdir(runs_dir) if runs_dir.is_dir() else []
+    numbers = [name.removeprefix(stem) for name in names if name.startswith(stem)]
+    seeds = sorted(int(each) for each in numbers if re.fullmatch("0|[1-9][0-9]{0,9}", each))
+    return [config.of_seed(seed) for seed in seeds if 0 <= seed - config.seed < config.seeds]
+
+
+def refuse_other_images(config: Config, images: Dataset) -> None:
+    """Raises a `UserError` if a run was begun on other images or from other weights, or if one that
+    is new can't be trained on these."""
+    new = (run for run in config.each_seed() if not run.folder.exists())
+    for run in [*begun(config), *itertools.islice(new, 1)]:
+        dataset = divide(images, run)
+        check_suits(run, dataset)
+        data = dataset.identity() | identity(read_init(run, dataset))
+        if (config_file := Run(run.folder).config_file).exists():
+            refuse_other_data(config_file, data)
+
+
 def train_turn(turn: Turn, images: Dataset, device: jax.Device, signals: list[int]) -> Ends:
     """Trains the runs that can be, those that have reached the same step together."""
     ends: Ends = {}
     groups: dict[int, Turn] = defaultdict(dict)
     for number, run in turn.items():
         try:
-            if (result := result_of(run)) is None:
+            if result := result_of(run):
+                ends[number] = result
+            else:
                 groups[saved_step(Run(run.folder).checkpoints)][number] = run
-                continue
-            dataset = divide(images, run)
-            data = dataset.identity() | identity(read_init(run, dataset))
-            refuse_other_data(Run(run.folder).config_file, data)
-            ends[number] = result
         except UserError as error:
             ends[number] = said(run, error)
     for group in groups.values():

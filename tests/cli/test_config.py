@@ -92,6 +92,11 @@ def test_a_runs_own_config_is_taken_as_it_is(write_config):
         ({"channels": 2}, "`channels` is 2, expected 1 or 3"),
         ({"image_size": [8]}, r"`image_size` is .*, expected "),
         ({"runs_dir": ""}, "`runs_dir` is '', expected text, not empty"),
+        ({"runs_dir": "gs://b/c"}, "`runs_dir` is 'gs:/b/c', expected a folder on this machine"),
+        (
+            {"data_dir": "~no-such-user/a"},
+            "`data_dir` is '~no-such-user/a', expected a folder in a",
+        ),
         ({"name": "\0"}, r"`name` is '\\x00', expected text, not empty and without control"),
         ({"data_dir": "\ud800"}, "Invalid JSON"),
         ({"val_fraction": float("nan")}, "`val_fraction` is nan, expected a finite number"),

@@ -62,6 +62,20 @@ def test_flags_of_other_programs_are_named_as_they_are_here(words, message):
         parse_config(words.split(" "))
 
 
+@pytest.mark.parametrize("command", ["train", "compare", "evaluate", "predict", "export"])
+def test_help_says_something_of_every_flag(command, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", [command, "--help"])
+    with pytest.raises(SystemExit, match="0"):
+        main(command)
+    lines = [line.strip("│| ") for line in capsys.readouterr().out.splitlines()]
+    flags = re.split(r"\n(?=--[a-z])", "\n".join(lines))[1:]
+    assert flags
+    for flag in flags:
+        name, _, rest = flag.partition(" ")
+        said = re.sub(r"\{[^}]*\}|\((default|required|optional)[^)]*\)", "", rest)
+        assert len(re.findall(r"\w{2,}", said)) > 2, f"--help says nothing of {name}: {flag}"
+
+
 @pytest.mark.parametrize("command", ["evaluate", "predict", "export"])
 def test_help_lists_the_nets_of_the_package(command, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", [command, "--help"])

@@ -97,14 +97,14 @@ def test_unknown_names_and_unsuitable_options_are_refused(tmp_path):
 def test_a_place_of_data_sets_that_is_no_folder_is_refused(tmp_path, monkeypatch, place):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TFDS_DATA_DIR", place)
-    with pytest.raises(UserError, match=rf"\$TFDS_DATA_DIR is {place}, "):
+    with pytest.raises(UserError, match=rf"\$TFDS_DATA_DIR is '{place}', expected a folder"):
         load("cifar10")
     assert not list(tmp_path.iterdir())
 
 
 def test_a_home_directory_that_does_not_exist_is_named():
     for name, options in (("cifar10", {}), ("folder", {"image_size": (8, 8), "channels": 3})):
-        with pytest.raises(UserError, match="`data_dir` is ~nobody-of-this-name/a, expected"):
+        with pytest.raises(UserError, match="`data_dir` is '~nobody-of-this-name/a', expected"):
             load(name, "~nobody-of-this-name/a", **options)
 
 

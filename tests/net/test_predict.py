@@ -226,6 +226,7 @@ def test_what_is_no_image_by_name_or_content_is_skipped_in_a_folder_and_named(
         (["{0}/my pictures/0.png", "{0}/my pictures"], "Classifier file"),
         (["{0}/model.safetensors", "{0}/my pictures/subfolder"], "a folder without images"),
         (["{0}/model.safetensors", ""], "error: an argument is empty"),
+        (["{0}/model.safetensors", "--grid=a.png", ""], "error: an argument is empty"),
         (["{0}/model.safetensors", "{0}/my pictures", "--image-size", "0", "9"], "--image-size"),
         (["{0}/model.safetensors", "{0}/my pictures", "--image-size", "x", "9"], "--image-size"),
     ],

@@ -213,6 +213,19 @@ def test_what_is_written_is_read_back_by_the_flags_that_are_printed(call, tmp_pa
     np.testing.assert_allclose(ours, Classifier.load(net_file)(images), atol=1e-3)
 
 
+def test_the_names_of_the_classes_go_out_and_come_back(call, tmp_path):
+    """A gray net's too, whose classes are numbers where nothing says their names."""
+    names = pretrained("cnn20").class_names
+    model = ResNet(8, 10)
+    variables = random_variables(model, channels=1)
+    one = jnp.full(1, 0.5)
+    Classifier(variables, one, one, model, names).save(tmp_path / "net.safetensors")
+    _, said, _ = call("convert.py", tmp_path / "net.safetensors", tmp_path / "out.npz")
+    flags = said.split("to convert it back add ")[1].split()
+    call("convert.py", tmp_path / "out.npz", tmp_path / "in.safetensors", *flags)
+    assert Classifier.load(tmp_path / "in.safetensors").class_names == names
+
+
 def test_the_size_of_the_images_goes_out_and_comes_back(call, tmp_path):
     net = pretrained("resnet20-zeropad").replace(image_size=(64, 48))
     net.save(tmp_path / "net.safetensors")

@@ -172,7 +172,17 @@ def test_a_finished_run_with_other_hyper_parameters_is_refused(compare, capsys):
     assert not list((folder / "runs").glob("*-seed7")), "another was trained before"
     assert "--steps was 24, is 13" in stderr
     assert "--runs-dir" in stderr
-    assert "--name" not in stderr, "compare has no such flag"
+    assert "choose another --name" not in stderr, "compare has no such flag"
+
+
+def test_a_run_that_lost_its_best_state_is_named(compare, capsys):
+    folder, *_ = compare(capsys, "--seeds", "0")
+    result = folder / "runs" / "cnn-8-digits-article-seed0" / "result.json"
+    scores = json.loads(result.read_text())
+    write_json(result, scores | {"best": scores["best"] | {"lost_step": 7}})
+    *_, stderr = compare(capsys, "--seeds", "0")
+    assert f"{result.parent}: the checkpoint of step 7, better on validation, is lost" in stderr
+    write_json(result, scores)
 
 
 def test_flags_replace_values_of_the_recipe():

@@ -55,15 +55,15 @@ def test_the_last_epoch_ends_without_overflow():
 
 
 def test_no_two_draws_share_a_key():
-    """Those of the first epochs and steps, and the streams' own."""
+    """Those of the first epochs and steps, and the run's own."""
     keys = [jax.random.key_data(key).tobytes() for key in KEYS]
-    for stream in (KEYS.permutations, KEYS.crops, KEYS.flips, KEYS.cutouts):
-        folded = (jax.random.fold_in(stream, i) for i in range(50))
+    for key in (KEYS.permutations, KEYS.crops, KEYS.flips, KEYS.cutouts):
+        folded = (jax.random.fold_in(key, i) for i in range(50))
         keys += [jax.random.key_data(key).tobytes() for key in folded]
     assert len(set(keys)) == len(keys)
 
 
-def test_streams_do_not_depend_on_the_default_generator():
+def test_keys_do_not_depend_on_the_default_generator():
     with jax.default_prng_impl("rbg"):
         for ours, theirs in zip(KEYS, keys_of(3), strict=True):
             assert (jax.random.key_data(ours) == jax.random.key_data(theirs)).all()

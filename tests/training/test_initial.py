@@ -213,7 +213,7 @@ def test_a_run_has_no_more_steps_and_says_how_to_train_on(
     message = str(refusal.value)
     assert "`steps` was 24, is 25; the `schedule` " + schedule in message
     assert reason in message
-    assert f"`jax-resnet train --init {config.folder}` trains its net further" in message
+    assert f"begin one of another `name` with `init` {config.folder}" in message
 
 
 def test_the_command_line_takes_init(trained, tmp_path):

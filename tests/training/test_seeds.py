@@ -138,7 +138,7 @@ def test_a_run_does_not_replace_the_result_of_seeds_of_its_name(three):
 def test_no_mean_is_of_test_and_validation_scores(three):
     config, _ = three
     tuning = dataclasses.replace(config, test=False, resume=True, seeds=2)
-    with pytest.raises(UserError, match="a run-seed1 has test scores, expected those of valid"):
+    with pytest.raises(UserError, match="a run-seed1 has test scores, which those of valid"):
         train_seeds(tuning)
     assert not (tuning.folder / "result.json").exists()
 
@@ -147,12 +147,12 @@ def test_a_single_run_keeps_its_test_scores_too(three):
     config, _ = three
     tuning = dataclasses.replace(config, test=False, resume=True, seeds=1, name="a run-seed1")
     before = (tuning.folder / "result.json").read_bytes()
-    with pytest.raises(UserError, match="a run-seed1 has test scores, expected those of valid"):
+    with pytest.raises(UserError, match="a run-seed1 has test scores, which those of valid"):
         train(tuning)
     assert (tuning.folder / "result.json").read_bytes() == before
 
 
-def test_finished_seeds_of_other_images_are_refused(three, monkeypatch, capsys):
+def test_finished_seeds_of_other_images_are_refused_first(three, monkeypatch):
     config, _ = three
     digits = load("digits")
     other = digits.train.images.copy()
@@ -160,8 +160,27 @@ def test_finished_seeds_of_other_images_are_refused(three, monkeypatch, capsys):
     changed = dataclasses.replace(digits, train=Split(other, digits.train.labels))
     monkeypatch.setattr(turns, "load_images", lambda _: changed)
     with pytest.raises(UserError, match=r"a run-seed1.config\.json: the fingerprints"):
-        train_seeds(dataclasses.replace(config, resume=True))
-    assert "seed 1: " in capsys.readouterr().err
+        train_seeds(dataclasses.replace(config, seed=0, seeds=4, resume=True))
+    assert not (config.runs_dir / "a run-seed0").exists(), "another was trained before"
+
+
+def test_what_keeps_every_seed_from_training_is_said_once(tmp_path, capsys):
+    small = Config(dataset="digits", depth=8, steps=2, runs_dir=tmp_path, name="s", seeds=3)
+    for changes, message in (
+        ({"init": "nothing"}, "`init`: nothing does not exist"),
+        ({"batch_size": 2000}, "`batch_size` 2000 is larger than the data set"),
+    ):
+        with pytest.raises(UserError, match=message):
+            train_seeds(dataclasses.replace(small, **changes))
+        assert capsys.readouterr().err == "loading digits\n"
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_in_the_place_of_the_common_folder_is_refused_first(tmp_path):
+    (tmp_path / "s-seeds0-1").write_text("mine")
+    with pytest.raises(UserError, match="s-seeds0-1 is no folder: choose another `name`"):
+        train_seeds(Config(dataset="digits", depth=8, seeds=2, runs_dir=tmp_path, name="s"))
+    assert [path.name for path in tmp_path.iterdir()] == ["s-seeds0-1"]
 
 
 @pytest.mark.parametrize(

@@ -54,8 +54,6 @@ def load_cifar(
 def _default_root() -> Path:
     """Where TensorFlow Datasets keeps data sets."""
     given = os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
-    if "://" in given:
-        raise UserError(f"$TFDS_DATA_DIR is {given}, expected a folder, or `data_dir` beside it")
     return expand_home(given, "$TFDS_DATA_DIR")
 
 
