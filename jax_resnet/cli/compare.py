@@ -67,8 +67,9 @@ def command(arguments: Sequence[str]) -> None:
     keep_memory()
     flags = parse(Compare, arguments)
     todo = list(configs(flags))
-    with writing(flags.out):
-        expand_home(flags.out, "`out`").mkdir(parents=True, exist_ok=True)
+    out = expand_home(flags.out, "`out`")
+    with writing(out):
+        out.mkdir(parents=True, exist_ok=True)
     try:
         for config in todo:
             result_of(config)  # what can't begin or go on is said before anything is trained
@@ -80,9 +81,9 @@ def command(arguments: Sequence[str]) -> None:
     except UserError as error:  # here the flags make the names
         raise UserError(str(error).replace("another `name`", "another `runs_dir`")) from None
     groups = collect(config.folder for config in todo)
-    with writing(flags.out):
-        draw_comparison(groups, flags.out)
-        replace_file(flags.out / "table.md", table(groups).encode())
+    with writing(out):
+        draw_comparison(groups, out)
+        replace_file(out / "table.md", table(groups).encode())
     print(table(groups), end="")
 
 

@@ -97,9 +97,9 @@ def refuse_other_images(config: Config, images: Dataset) -> None:
     for run in [*begun(config), *itertools.islice(new, 1)]:
         dataset = divide(images, run)
         check_suits(run, dataset)
-        data = dataset.identity() | identity(read_init(run, dataset))
+        given = read_init(run, dataset)
         if (config_file := Run(run.folder).config_file).exists():
-            refuse_other_data(config_file, data)
+            refuse_other_data(config_file, dataset.identity() | identity(given))
 
 
 def train_turn(turn: Turn, images: Dataset, device: jax.Device, signals: list[int]) -> Ends:

@@ -185,6 +185,14 @@ def test_a_run_that_lost_its_best_state_is_named(compare, capsys):
     write_json(result, scores)
 
 
+def test_a_home_in_the_folder_of_pictures_is_the_users(compare, capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert compare(capsys, "--seeds", "0", "--out=~/out")[1] == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert {path.name for path in (tmp_path / "out").iterdir()} == FIGURES | {"table.md"}
+
+
 def test_flags_replace_values_of_the_recipe():
     words = "--learning-rate 0.03 --muon-momentum 0.5 --label-smoothing 0.2 --recipe fast"
     every = list(configs(parse(Compare, words.split())))
