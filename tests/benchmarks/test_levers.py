@@ -1,0 +1,138 @@
+"""The tried changes of the recipe `fast`: without any it is the recipe; each one has its effect."""
+
+import dataclasses
+import sys
+from types import SimpleNamespace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from support import ROOT
+
+sys.path.insert(0, str(ROOT / "benchmarks"))
+
+import levers
+
+from jax_resnet.data import Dataset, Split
+from jax_resnet.training import batches, optimizer, programs
+from jax_resnet.training.recipes import RECIPES
+from jax_resnet.training.step import TrainState
+
+CONFIG = dataclasses.replace(RECIPES["fast"], depth=8, steps=100, batch_size=4)
+
+
+RNG = np.random.default_rng(0)
+PARAMS = {
+    "stem_conv": {"kernel": (3, 3, 3, 4)},
+    "stem_norm": {"scale": (4,), "bias": (4,)},
+    "stage1": {"block1": {"conv1": {"kernel": (3, 3, 4, 8)}}},
+    "head": {"kernel": (8, 10), "bias": (10,)},
+}
+
+
+def floats(shape):
+    return jnp.asarray(RNG.normal(size=shape), jnp.float32)
+
+
+@pytest.fixture(scope="module")
+def params():
+    return jax.tree.map(floats, PARAMS, is_leaf=lambda shape: isinstance(shape, tuple))
+
+
+def updates(tx, params):
+    """The updates of two like steps."""
+
+    @jax.jit
+    def steps(params):
+        opt_state = tx.init(params)
+        opt_state = tx.update(params, opt_state, params)[1]
+        return tx.update(params, opt_state, params)[0]
+
+    return steps(params)
+
+
+def test_without_a_change_the_optimizer_is_the_recipes(params):
+    ours = updates(levers.make_optimizer([], CONFIG), params)
+    recipes = updates(optimizer.make_optimizer(CONFIG), params)
+    jax.tree.map(
+        lambda one, other: np.testing.assert_allclose(one, other, rtol=1e-6), ours, recipes
+    )
+
+
+@pytest.mark.parametrize(
+    ("word", "changed"),
+    {
+        "split": {"head", "stem_norm"},
+        "whiten": {"stem_conv"},
+        "stem": {"stem_conv"},
+        "power": {*PARAMS},
+        "filters": {"stage1"},
+        "equal": {"stage1"},
+    }.items(),
+)
+def test_a_change_of_the_optimizer_changes_these_updates(word, changed, params):
+    ours = updates(levers.make_optimizer([word], CONFIG), params)
+    recipes = updates(optimizer.make_optimizer(CONFIG), params)
+    same = jax.tree.map(lambda one, other: np.allclose(one, other, rtol=1e-5), ours, recipes)
+    assert {part for part in PARAMS if not all(jax.tree.leaves(same[part]))} == changed
+
+
+def test_a_whitening_stem_makes_uncorrelated_channels(monkeypatch):
+    pixels = RNG.integers(0, 200, (50, 10, 10, 1)) + RNG.integers(0, 50, (50, 10, 10, 3))
+    smooth = (pixels[:, :8, :8] + pixels[:, 2:, 2:]) // 2
+    split = Split(smooth.astype(np.uint8), np.zeros(50, np.int32))
+    names = tuple("abcdefghij")
+    dataset = Dataset("random", split, split, split, names, flippable=True)
+    monkeypatch.setattr(levers, "load_dataset", lambda config: dataset)
+    levers.whitening_kernel.cache_clear()
+    kernel = levers.whitening_kernel(CONFIG)
+    np.testing.assert_allclose(kernel[..., :8], -kernel[..., 8:])
+    windows = np.lib.stride_tricks.sliding_window_view(
+        smooth / smooth.std(axis=(0, 1, 2)), (3, 3), (1, 2)
+    )
+    channels = np.einsum("nhwcij,ijco->onhw", windows, kernel[..., :8]).reshape(8, -1)
+    np.testing.assert_allclose(np.corrcoef(channels), np.eye(8), atol=1e-4)
+
+
+def test_a_block_begins_as_its_shortcut():
+    start = levers.start(["zero"], CONFIG, 10, (8, 8, 3), programs.make_mesh())
+    block = start.params["stage1"]["block1"]
+    assert not block["norm2"]["scale"].any()
+    assert block["norm1"]["scale"].all()
+
+
+def test_brightness_and_contrast_change_image_by_image():
+    images, keys = jnp.full((4, 8, 8, 3), 100, jnp.uint8), jax.random.split(jax.random.key(0), 3)
+    arguments = images, jnp.zeros(4, bool), *keys, jnp.zeros(3), jnp.ones(3)
+    fields = {"pad": 1, "pad_mode": "reflect", "flip": "none", "cutout": "none"}
+    means = levers.jitter(batches.augment, *arguments, **fields).mean(axis=(1, 2, 3))
+    assert len({*map(float, means)}) == 4
+    assert abs(means - 100 / 255).max() < 0.1 + 0.1 * 100 / 255
+
+
+def test_half_the_loss_of_distillation_is_the_teachers():
+    def linear(variables, images, **kw):
+        logits = images.reshape(len(images), -1) @ variables["params"]["head"]
+        return (logits, {"batch_stats": {}}) if kw else logits
+
+    images, labels, ours, teachers = (
+        floats((4, 1, 1, 2)),
+        jnp.arange(4),
+        floats((2, 5)),
+        floats((2, 5)),
+    )
+    variables = {"params": {"head": ours}}
+    state = TrainState.create(
+        apply_fn=linear, params=variables["params"], tx=optax.sgd(0.1), batch_stats={}
+    )
+    teacher = SimpleNamespace(
+        model=SimpleNamespace(apply=linear), variables={"params": {"head": teachers}}
+    )
+    new, metrics = levers.distilled_step(teacher, state, images, labels)
+    x = images.reshape(4, 2)
+    hard = -jax.nn.log_softmax(x @ ours)[labels, labels].mean()
+    soft = -(jax.nn.softmax(x @ teachers / 2) * jax.nn.log_softmax(x @ ours / 2)).sum(1).mean()
+    np.testing.assert_allclose(metrics["loss"], hard / 2 + 4 * soft / 2, rtol=1e-5)
+    assert levers.distilled_step(teacher, new, images, labels)[1]["loss"] < metrics["loss"]
