@@ -36,9 +36,10 @@ import optax
 from flax import traverse_util
 
 from jax_resnet import Classifier
-from jax_resnet.cli import main
+from jax_resnet.cli import main, with_flags
 from jax_resnet.cli.train import parse_config
 from jax_resnet.data import statistics
+from jax_resnet.errors import UserError
 from jax_resnet.pretrained import find_classifier
 from jax_resnet.training import batches, programs, train
 from jax_resnet.training.config import Config, load_dataset
@@ -179,25 +180,38 @@ def distilled_step(teacher: Classifier, state: Any, images: Any, labels: Any) ->
     return state.apply_gradients(grads=grads, batch_stats=batch_stats), metrics
 
 
-def command() -> None:
-    words = list(itertools.takewhile(lambda word: not word.startswith("-"), sys.argv[1:]))
-    if unknown := [word for word in words if word not in LEVERS]:
-        sys.exit(f"no change is named {unknown[0]}, expected some of {', '.join(LEVERS)}")
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--teacher")
-    own, flags = parser.parse_known_args(sys.argv[1 + len(words) :])
+def apply(words: Sequence[str], teacher: Classifier | None) -> None:
+    """Puts the changes where `train` finds them."""
     programs.make_optimizer = partial(make_optimizer, words)
     train.init_state = partial(start, words)
     if "nocrop" in words:
         programs.make_step = partial(stop_crops, programs.make_step)
     if "jitter" in words:
         batches.augment = partial(jitter, batches.augment)
-    if "distill" in words:
-        programs.train_step = partial(distilled_step, Classifier.load(find_classifier(own.teacher)))
-    name = "-".join(["fast", *words])
-    sys.argv[1:] = ["--recipe", "fast", "--no-test", "--resume", *flags]
-    config = parse_config(sys.argv[1:])
-    sys.argv += ["--name", name if config.seeds > 1 else f"{name}-seed{config.seed}"]
+    if teacher is not None:
+        programs.train_step = partial(distilled_step, teacher)
+
+
+def command() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("--teacher", help="of distill: as --init of train.py")
+    words = list(itertools.takewhile(lambda word: not word.startswith("-"), sys.argv[1:]))
+    own, flags = parser.parse_known_args(sys.argv[1 + len(words) :])
+    if unknown := [word for word in words if word not in LEVERS]:
+        parser.error(f"no change is named {unknown[0]}, expected some of {', '.join(LEVERS)}")
+    if (own.teacher is None) == ("distill" in words):
+        parser.error("expected --teacher with distill, and with nothing else")
+    first = ["--recipe", "fast", "--no-test", "--resume"]
+    try:
+        config = parse_config([*first, *flags])
+        teacher = Classifier.load(find_classifier(own.teacher)) if own.teacher else None
+    except UserError as error:
+        parser.error(with_flags(str(error)))
+    apply(words, teacher)
+    name = "-".join(["fast", *words]) + ("" if config.seeds > 1 else f"-seed{config.seed}")
+    sys.argv[1:] = [*first, "--name", name, *flags]
     main("train")
 
 

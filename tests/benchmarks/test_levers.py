@@ -136,3 +136,36 @@ def test_half_the_loss_of_distillation_is_the_teachers():
     soft = -(jax.nn.softmax(x @ teachers / 2) * jax.nn.log_softmax(x @ ours / 2)).sum(1).mean()
     np.testing.assert_allclose(metrics["loss"], hard / 2 + 4 * soft / 2, rtol=1e-5)
     assert levers.distilled_step(teacher, new, images, labels)[1]["loss"] < metrics["loss"]
+
+
+@pytest.mark.slow
+def test_a_run_is_named_after_its_changes(monkeypatch, capsys, tmp_path):
+    changed = [(programs, "make_optimizer"), (programs, "make_step"), (batches, "augment")]
+    for module, name in [*changed, (levers.train, "init_state")]:
+        monkeypatch.setattr(module, name, getattr(module, name))  # so that they are put back
+    words = "levers.py split zero nocrop jitter --seed 20 --dataset digits --depth 8 --steps 3"
+    monkeypatch.setattr(
+        sys, "argv", [*words.split(), "--batch-size", "14", "--runs-dir", str(tmp_path)]
+    )
+    levers.command()
+    assert "validation accuracy" in capsys.readouterr().out
+    assert (tmp_path / "fast-split-zero-nocrop-jitter-seed20" / "result.json").exists()
+    programs._make_init.cache_clear()
+    programs._make_programs.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    {
+        "blur": "no change is named blur",
+        "distill": "expected --teacher with distill",
+        "split --teacher resnet20-zeropad": "expected --teacher with distill, and with nothing",
+        "distill --teacher nothing": "nothing does not exist",
+        "split --steps 0": "--steps is 0",
+    }.items(),
+)
+def test_words_that_do_not_fit_are_refused(words, expected, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["levers.py", *words.split()])
+    with pytest.raises(SystemExit, match="2"):
+        levers.command()
+    assert expected in capsys.readouterr().err
