@@ -35,6 +35,9 @@ def queue() -> Iterator[str]:
     five, three = "--seed 10 --seeds 5", "--seed 10 --seeds 3 --precision bf16"
     yield from (f"--recipe fast {net} {five}" for net in NETS)
     yield f"--recipe long --shortcut conv1x1 {three}"
+    all_images = "--val-fraction 0 --steps 4688"  # twelve epochs of 50,000
+    yield f"--recipe fast --shortcut zeropad {all_images} --name zeropad-50000-images {five}"
+    yield f"--recipe long --shortcut conv1x1 --cutout none --name conv1x1-no-cutout {three}"
     yield f"--recipe paper {three}"
     yield from (f"--recipe article {net} {three}" for net in NETS)
     yield f"--recipe long --shortcut conv1x1 --steps 140626 --name conv1x1-400-epochs {three}"
