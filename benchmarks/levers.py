@@ -43,7 +43,13 @@ from jax_resnet.errors import UserError
 from jax_resnet.pretrained import find_classifier
 from jax_resnet.training import batches, programs, train
 from jax_resnet.training.config import Config, load_dataset
-from jax_resnet.training.optimizer import fix_norms, orthogonalize, sgd
+from jax_resnet.training.optimizer import (
+    fix_norms,
+    make_schedule,
+    muon_or_sgd,
+    orthogonalize,
+    sgd,
+)
 from jax_resnet.training.step import cross_entropy
 
 OF_OPTIMIZER = ["split", "whiten", "stem", "power", "filters", "equal"]
@@ -55,8 +61,9 @@ def make_optimizer(levers: Sequence[str], config: Config) -> optax.GradientTrans
     """The recipe's optimizer with the changes."""
 
     def schedule(peak: float, start: int = 0) -> optax.Schedule:
-        exponent = 1.3 if "power" in levers else 1
-        fall = optax.polynomial_schedule(peak, 0.0, exponent, config.steps)
+        fall = make_schedule(config, peak)
+        if "power" in levers:
+            fall = optax.polynomial_schedule(peak, 0.0, 1.3, config.steps)
         return lambda step: jnp.where(step < start, 0.0, fall(step))
 
     def group(peak: float, start: int = 0) -> optax.GradientTransformation:
@@ -74,23 +81,20 @@ def make_optimizer(levers: Sequence[str], config: Config) -> optax.GradientTrans
         "whitening stem": group(config.learning_rate, config.steps // 4),
         "head": group(0.05),
         "biases": group(0.2),
-        "rest": group(config.learning_rate),
+        "sgd": group(config.learning_rate),
     }
-    return optax.partition(groups, partial(traverse_util.path_aware_map, partial(label, levers)))
+    rename = partial(traverse_util.path_aware_map, partial(group_of, levers))
+    return optax.partition(groups, lambda params: rename(muon_or_sgd(params)))
 
 
-def label(levers: Sequence[str], path: tuple[str, ...], _: Any) -> str:
-    """The group of a parameter."""
+def group_of(levers: Sequence[str], path: tuple[str, ...], recipes: str) -> str:
+    """The group of a parameter that has this one in the recipe."""
     part, *_, kind = path
-    if part == "stem_conv" and "whiten" in levers:
-        return "whitening stem"
-    if kind == "kernel" and (
-        part.startswith("stage") or ("stem" in levers and part == "stem_conv")
-    ):
-        return "muon"
+    if part == "stem_conv":
+        return "whitening stem" if "whiten" in levers else "muon" if "stem" in levers else recipes
     if "split" in levers and (part == "head" or kind == "bias"):
         return "head" if part == "head" else "biases"
-    return "rest"
+    return recipes
 
 
 def norms(kernel: jax.Array) -> jax.Array:
@@ -182,8 +186,10 @@ def distilled_step(teacher: Classifier, state: Any, images: Any, labels: Any) ->
 
 def apply(words: Sequence[str], teacher: Classifier | None) -> None:
     """Puts the changes where `train` finds them."""
-    programs.make_optimizer = partial(make_optimizer, words)
-    train.init_state = partial(start, words)
+    if any(word in OF_OPTIMIZER for word in words):
+        programs.make_optimizer = partial(make_optimizer, words)
+    if "whiten" in words or "zero" in words:
+        train.init_state = partial(start, words)
     if "nocrop" in words:
         programs.make_step = partial(stop_crops, programs.make_step)
     if "jitter" in words:
@@ -203,15 +209,19 @@ def command() -> None:
         parser.error(f"no change is named {unknown[0]}, expected some of {', '.join(LEVERS)}")
     if (own.teacher is None) == ("distill" in words):
         parser.error("expected --teacher with distill, and with nothing else")
-    first = ["--recipe", "fast", "--no-test", "--resume"]
+    fixed = ["--no-test", "--resume"]
     try:
-        config = parse_config([*first, *flags])
+        config = parse_config(["--recipe", "fast", *flags, *fixed])
         teacher = Classifier.load(find_classifier(own.teacher)) if own.teacher else None
     except UserError as error:
         parser.error(with_flags(str(error)))
+    if (config.optimizer, config.freeze) != ("muon", "none"):
+        parser.error("expected --optimizer muon and --freeze none, as in the recipe")
+    if teacher and config.seeds > 1:
+        parser.error(f"--seeds is {config.seeds}, expected 1 with --teacher")
     apply(words, teacher)
     name = "-".join(["fast", *words]) + ("" if config.seeds > 1 else f"-seed{config.seed}")
-    sys.argv[1:] = [*first, "--name", name, *flags]
+    sys.argv[1:] = ["--recipe", "fast", "--name", name, *flags, *fixed]
     main("train")
 
 

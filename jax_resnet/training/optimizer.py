@@ -98,7 +98,7 @@ def muon(
         optax.scale_by_learning_rate(schedule),
         fix_norms(),
     )
-    return optax.partition({"muon": kernels, "sgd": rest}, _muon_or_sgd)
+    return optax.partition({"muon": kernels, "sgd": rest}, muon_or_sgd)
 
 
 NHWIO = MuonDimensionNumbers((1, 2, 3), 4)  # of stacked kernels, each a matrix of its own
@@ -152,7 +152,7 @@ def fix_norms() -> optax.GradientTransformation:
     return optax.stateless(update)
 
 
-def _muon_or_sgd(params: Any) -> Any:
+def muon_or_sgd(params: Any) -> Any:
     """Which optimizer trains each parameter."""
     return traverse_util.path_aware_map(
         lambda path, _: (

@@ -162,6 +162,8 @@ def test_a_run_is_named_after_its_changes(monkeypatch, capsys, tmp_path):
         "split --teacher resnet20-zeropad": "expected --teacher with distill, and with nothing",
         "distill --teacher nothing": "nothing does not exist",
         "split --steps 0": "--steps is 0",
+        "split --optimizer sgd": "expected --optimizer muon",
+        "distill --teacher resnet20-zeropad --seeds 2": "--seeds is 2, expected 1",
     }.items(),
 )
 def test_words_that_do_not_fit_are_refused(words, expected, monkeypatch, capsys):
