@@ -6,23 +6,21 @@ import subprocess
 import sys
 from importlib.util import find_spec
 
+import benchmark
+import gpu
 import jax
 import pytest
+import queue_runs
+import vmap_seeds
+from case import Case
+from steps import IMPLEMENTATIONS
 from support import ROOT
+from worker import workers
+
+from jax_resnet.training.config import Config
+from jax_resnet.training.programs import make_mesh
 
 FOLDER = ROOT / "benchmarks"
-sys.path.insert(0, str(FOLDER))  # they import one another as Python does for a script
-
-import benchmark  # noqa: E402
-import gpu  # noqa: E402
-import queue_runs  # noqa: E402
-import vmap_seeds  # noqa: E402
-from case import Case  # noqa: E402
-from steps import IMPLEMENTATIONS  # noqa: E402
-from worker import workers  # noqa: E402
-
-from jax_resnet.training.config import Config  # noqa: E402
-from jax_resnet.training.programs import make_mesh  # noqa: E402
 
 TINY = Case(depth=8, batch_size=2)
 PEAK = 1e15  # operations a second

@@ -6,14 +6,10 @@ from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
+import levers
 import numpy as np
 import optax
 import pytest
-from support import ROOT
-
-sys.path.insert(0, str(ROOT / "benchmarks"))
-
-import levers
 
 from jax_resnet.data import Dataset, Split
 from jax_resnet.training import batches, optimizer, programs

@@ -2,19 +2,15 @@
 
 import re
 import shlex
-import sys
 from dataclasses import replace
 
 import jax
+import make_cards
 import numpy as np
 import pytest
 import yaml  # Flax requires it
-from support import ROOT, SHARED
-
-sys.path.insert(0, str(ROOT / "docs"))
-
-import make_cards
 from make_cards import RUNS, card, changed_values, pages, read_net, stale, train_command
+from support import ROOT, SHARED
 
 from jax_resnet.cli.train import parse_config
 from jax_resnet.data.cifar.names import CIFAR10_CLASSES
