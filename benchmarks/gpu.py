@@ -8,6 +8,7 @@ out, so that the command continues where it was stopped. Rows with PyTorch need 
 several runs need NVIDIA's MPS (`nvidia-cuda-mps-control`); without, they say so.
 """
 
+import argparse
 import json
 import os
 import shutil
@@ -206,7 +207,11 @@ def torch_steps(row: Row) -> Any:
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "--row":
+    if sys.argv[1:2] == ["--row"]:  # a process that `measure` starts
         serve(Row(**json.loads(sys.argv[2])), int(sys.argv[3]))
     else:
-        command(Path(sys.argv[1]))
+        parser = argparse.ArgumentParser(
+            description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+        )
+        parser.add_argument("out", type=Path, help="the file of the rows")
+        command(parser.parse_args().out)

@@ -6,7 +6,7 @@
 Each command is a `train.py` with `--seeds` and `--resume`: finished runs are left out, begun ones
 are continued, and Ctrl-C or SIGTERM saves those that are running. On a GPU two commands at a time,
 under NVIDIA's MPS, hide the compilation of one behind the steps of the other; on a CPU, one at a
-time is best. All seeds are new: none took part in choosing a value.
+time is best. No seed took part in choosing a recipe's value.
 """
 
 import argparse

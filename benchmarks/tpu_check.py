@@ -7,6 +7,7 @@ are topologies, by default `v5e:2x2 v6e:2x2 v4:2x2x1`; the program is compiled f
 for all devices of each. Nothing is run: the numbers are the compiler's estimates.
 """
 
+import argparse
 import os
 import re
 import sys
@@ -35,7 +36,7 @@ HOST_TRAFFIC = r" (?:infeed|outfeed|send|recv)\(|custom_call_target=\"[^\"]*call
 def command(kinds: Sequence[str]) -> None:
     print("| topology | devices | precision | GFLOP | MB moved | arguments MiB | temporary MiB |")
     print("|---|---:|---|---:|---:|---:|---:|")
-    for kind in kinds or KINDS:
+    for kind in kinds:
         devices = topologies.get_topology_desc(kind, "tpu").devices
         for precision in PRECISIONS:
             for count in (1, len(devices)):
@@ -85,4 +86,8 @@ def layouts(text: str) -> Counter[str]:
 
 
 if __name__ == "__main__":
-    command(sys.argv[1:])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("topologies", nargs="*", default=KINDS)
+    command(parser.parse_args().topologies)

@@ -7,9 +7,9 @@ The first times both here, alternately. The second compiles both for a chip of a
 machine without one, as `tpu_check.py` does, and prints the compiler's flops and bytes.
 """
 
+import argparse
 import os
 import statistics
-import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -104,4 +104,9 @@ def compile_for(kinds: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    compile_for(sys.argv[1:]) if sys.argv[1:] else measure()
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("topologies", nargs="*", help="of TPUs; none: time both here")
+    kinds = parser.parse_args().topologies
+    compile_for(kinds) if kinds else measure()

@@ -20,6 +20,9 @@ Normalization = Annotated[
 ]
 
 
+MIN_STD = 1e-3  # of a channel, in the scale where images are from 0 to 1
+
+
 @dataclasses.dataclass(frozen=True)
 class Split:
     """Images and their labels, in one fixed order; other types and shapes raise a `UserError`.
@@ -170,7 +173,8 @@ def statistics(images: np.ndarray, normalization: Normalization) -> tuple[np.nda
             a deviation of 1 (He et al., section 4.2).
 
     Returns:
-        float64 mean, `(channels,)` or `(height, width, channels)`, and std, `(channels,)`.
+        float64 mean, `(channels,)` or `(height, width, channels)`, and std, `(channels,)`, of at
+        least `MIN_STD`, so that images of one value can be divided by it.
     """
     channels = images.shape[-1]
     match normalization:
@@ -179,7 +183,8 @@ def statistics(images: np.ndarray, normalization: Normalization) -> tuple[np.nda
             levels, total = np.arange(256) / 255, images[..., 0].size
             mean = np.array([count @ levels for count in counts]) / total
             square = np.array([count @ levels**2 for count in counts]) / total
-            return mean, np.maximum(np.sqrt(square - mean**2), 1e-3)
+            variance = square - mean**2  # where it is 0, rounding can make it negative
+            return mean, np.sqrt(np.maximum(variance, MIN_STD**2))
         case "pixel":
             return images.mean(axis=0, dtype=np.float64) / 255, np.ones(channels)
         case _:

@@ -3,7 +3,7 @@
 from jax_resnet.training.config import Config
 
 # By source, variant (the shortcut, or cnn) and depth. The paper (table 6, option A) gives those of
-# its plain nets in a figure only.
+# its plain nets in a figure only. At depth 110 it has the best of five runs, and this mean of them.
 PUBLISHED: dict[str, dict[tuple[str, int], float]] = {
     "the article": {("zeropad", 20): 0.8990, ("conv1x1", 20): 0.9027, ("cnn", 20): 0.8982},
     "the paper": {
@@ -11,7 +11,7 @@ PUBLISHED: dict[str, dict[tuple[str, int], float]] = {
         ("subsample", 32): 0.9249,
         ("subsample", 44): 0.9283,
         ("subsample", 56): 0.9303,
-        ("subsample", 110): 0.9357,
+        ("subsample", 110): 0.9339,
     },
 }
 

@@ -144,7 +144,7 @@ def check_suits(config: Config, dataset: Dataset) -> None:
         )
     if not counts[config.scored_split]:
         other = config.test and counts["validation"]
-        way = ", or --no-test to have validation scored" if other else ""
+        way = ", or --no-test (`test=False`) to have validation scored" if other else ""
         raise UserError(
             f"the data set has no {config.scored_split} images, expected at least one{way}"
         )

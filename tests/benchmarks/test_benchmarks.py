@@ -90,6 +90,15 @@ def test_the_command_names_flags_that_do_not_fit():
     assert done.stderr == "error: --rounds is 0, expected 1 or more\n"
 
 
+@pytest.mark.parametrize("script", ["gpu.py", "vmap_seeds.py", "queue_runs.py", "levers.py"])
+def test_help_measures_nothing(script, call, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, out, _ = call(FOLDER / script, "--help")
+    assert code == 0
+    assert f"python benchmarks/{script}" in out
+    assert not list(tmp_path.iterdir()), "`--help` is taken for the name of a file"
+
+
 def test_the_table_and_the_figure_show_all_rows(tmp_path, capsys):
     same = {
         "implementation": "mine",

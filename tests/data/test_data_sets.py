@@ -127,4 +127,12 @@ def test_statistics_are_by_channel_or_the_mean_by_pixel():
     mean, std = statistics(images, "pixel")
     np.testing.assert_allclose(mean, images.mean(0) / 255)
     assert std.tolist() == [1, 1, 1]
-    assert statistics(images * 0, "channel")[1].min() > 0, "images are divided by it"
+
+
+@pytest.mark.parametrize("value", [0, 11, 21, 255])
+def test_images_of_one_value_can_be_divided_by_their_deviation(value):
+    """Their variance can come out below 0: then its root would be NaN, and so all activations."""
+    images = np.full((7, 5, 5, 3), value, np.uint8)
+    mean, std = statistics(images, "channel")
+    np.testing.assert_allclose(mean, value / 255)
+    np.testing.assert_allclose(std, 1e-3)
