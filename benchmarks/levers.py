@@ -1,4 +1,4 @@
-"""Train the recipe `fast` with changes that are no flags, to be judged by validation images alone.
+"""Train the recipe `fast` with changes that are not flags, to be judged by validation images alone.
 
     python benchmarks/levers.py split --seed 20 --seeds 2
     python benchmarks/levers.py split whiten --seed 20 --precision bf16

@@ -153,8 +153,7 @@ def normalize(images: Array, mean: Array, std: Array) -> Array:
     """Uint8 pixels, NHWC, to `(images / 255 - mean) / std` in `mean`'s dtype.
 
     Raises:
-        UserError: if the images have other channels than the mean, or another size than one by
-            pixel.
+        UserError: if the channels differ from the mean's, or the size from that of a mean by pixel.
     """
     if images.shape[-mean.ndim :] != mean.shape:
         raise UserError(f"images have shape {images.shape}, expected {mean.shape} at the end")
@@ -194,7 +193,9 @@ def _build(header: str, arrays: dict[str, np.ndarray]) -> Classifier:
         if not np.isfinite(array).all():
             raise UserError(f"{name} has values that are not finite")
         if (name == "std" and array.min() <= 0) or (name.endswith("/var") and array.min() < 0):
-            raise UserError(f"{name} has {array.min()}, which is no deviation or variance")
+            raise UserError(
+                f"{name} has {array.min()}, which is not a standard deviation or variance"
+            )
     tree = jax.tree.map(jnp.asarray, traverse_util.unflatten_dict(arrays, sep="/"))
     return Classifier(model=model, class_names=tuple(class_names), image_size=size, **tree)
 
@@ -226,7 +227,7 @@ def _check_arrays(model: ResNet, arrays: dict[str, np.ndarray]) -> None:
 
 
 def _encode(arrays: dict[str, np.ndarray], metadata: dict[str, str]) -> bytes:
-    """A safetensors file; the library orders its metadata otherwise each time."""
+    """A safetensors file with equal bytes for equal nets: the library's metadata has no order."""
     header: dict[str, Any] = {"__metadata__": metadata}
     end = 0
     for name, array in arrays.items():

@@ -66,7 +66,7 @@ def expand_home(path: str | os.PathLike[str], name: str) -> Path:
 def refuse_special(path: str | os.PathLike[str]) -> None:
     """Raises a `UserError` for what is neither a file nor missing: a pipe, a device, a folder."""
     if os.path.exists(path) and not os.path.isfile(path):
-        raise UserError(f"{path} is no regular file, expected one")
+        raise UserError(f"{path} is not a regular file")
 
 
 def read_text(path: str | os.PathLike[str]) -> str:

@@ -43,7 +43,18 @@ PARTS = ("stem_conv", "stem_norm", "stage1", "stage2", "stage3", "head")  # name
 
 
 class Block(nn.Module):
-    """Two 3x3 convolutions, and the shortcut past them (He et al., figure 2 and equation 2)."""
+    """Two 3x3 convolutions, and the shortcut past them (He et al., figure 2 and equation 2).
+
+    It maps `(n, h, w, c)` to `(n, ceil(h / stride), ceil(w / stride), channels)`.
+
+    Attributes:
+        channels: of the result.
+        stride: of the first convolution and of the shortcut.
+        shortcut: see `Shortcut`.
+        conv: called as `conv(channels, kernel_size, strides, padding=..., name=...)`, a module.
+        norm: called as `norm(name=...)`, a module as `BatchNorm`: it also adds a shortcut, and
+            takes the ReLU.
+    """
 
     channels: int
     stride: int
@@ -76,7 +87,14 @@ class Block(nn.Module):
 
 
 class Stage(nn.Module):
-    """A sequence of `blocks` blocks; the first one has the stage's stride."""
+    """A sequence of blocks, of which the first one has the stage's stride.
+
+    Attributes:
+        blocks: how many.
+        channels: of all of them.
+        stride: of the first one.
+        block: called as `block(channels, stride, name=...)`, a module.
+    """
 
     blocks: int
     channels: int
@@ -190,7 +208,7 @@ def check_image_size(size: Any) -> tuple[int, int]:
     """Height and width, in pixels, that a file or a flag says.
 
     Raises:
-        UserError: if they are no such numbers.
+        UserError: if `size` is not two integers from 4 to 4096.
     """
     numbers = size if isinstance(size, tuple | list) else ()
     if (

@@ -32,6 +32,13 @@ class BatchNorm(nn.Module):
     def __call__(
         self, x: Float[Array, "n h w c"], shortcut: Array | None = None, relu: bool = True
     ) -> Float[Array, "n h w c"]:
+        """The batch, normalised and scaled, in `dtype`.
+
+        Args:
+            x: of a floating-point dtype.
+            shortcut: is added to the normalised batch; of its shape.
+            relu: take the maximum of the sum and 0.
+        """
         channels = (x.shape[-1],)
         wide = jnp.promote_types(self.param_dtype, jnp.float32)
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, channels, wide)
@@ -95,7 +102,7 @@ def _finish(y: Array, shortcut: Array | None, relu: bool) -> Array:
 
 
 def _channelwise(values: Array) -> Array:
-    """A value a channel, in the rank of a batch."""
+    """Values of the channels, `(C,)`, in a shape that broadcasts over NHWC."""
     return values[None, None, None]
 
 

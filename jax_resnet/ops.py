@@ -19,13 +19,13 @@ def max_pool_2x2(x: Array) -> Array:
 
 
 def larger(x: Array, y: Array) -> Array:
-    """The larger of each two numbers, NaN if one is; the gradient flows to it, or to x if both are
-    equal."""
+    """The elementwise maximum, NaN where either is NaN. Where both are equal, the gradient goes to
+    `x`."""
     return jnp.where((x >= y) | jnp.isnan(x), x, y)
 
 
 def fence(x: Array) -> Array:
-    """`x`; in bfloat16 on CPU, XLA does not fuse what computes it with what follows.
+    """Returns `x`; in bfloat16 on CPU, keeps XLA from fusing what computes it with what uses it.
 
     In jaxlib 0.12.0, a fusion of a convolution in bfloat16 and a sum after it returns NaN.
     """

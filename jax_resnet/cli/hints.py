@@ -18,13 +18,13 @@ def refuse_foreign_flags(arguments: Sequence[str], default: Config) -> None:
         parser.add_argument(name, nargs="?", const="")
     given = parser.parse_known_args(arguments)[0]
     if given.lr is not None:
-        raise UserError("`lr` is no flag, expected `learning_rate`")
+        raise UserError("there is no `lr`, expected `learning_rate`")
     if given.epochs is None:
         return
     epochs = _number(given.epochs, 1, lambda epochs: 0 < epochs < 1e9)
     size = _number(given.batch_size, default.batch_size, lambda size: 1 <= size < 1e9)
     fraction = _number(given.val_fraction, default.val_fraction, lambda share: 0 <= share < 1)
-    words = "`epochs` is no flag, expected `steps`"
+    words = "there is no `epochs`, expected `steps`"
     if (given.dataset or default.dataset) not in ("cifar10", "cifar100"):
         raise UserError(f"{words}: epochs times training images, divided by `batch_size` {size:g}")
     images = CIFAR_IMAGES - round(fraction * CIFAR_IMAGES)

@@ -109,9 +109,9 @@ def command(arguments: Sequence[str]) -> None:
     from jax_resnet.run.cluster import join
     from jax_resnet.run.distributed import ProcessLost, is_first
     from jax_resnet.run.folder import Run
-    from jax_resnet.run.signals import Interrupted, raise_signals
+    from jax_resnet.run.signals import Interrupted
     from jax_resnet.run.watch import LOST_SECONDS, leave, watch
-    from jax_resnet.training.begin import begin
+    from jax_resnet.training.begin import check_folder, load_aloud
     from jax_resnet.training.train import train
 
     settings = {k: v for k, v in config.to_json().items() if k not in OF_A_PROCESS}
@@ -123,10 +123,8 @@ def command(arguments: Sequence[str]) -> None:
 
                 result = train_seeds(config)
             else:
-                begin(config)
-                with raise_signals():
-                    dataset = load_dataset(config)
-                result = train(config, dataset)
+                check_folder(config)
+                result = train(config, load_aloud(load_dataset, config))
     except Interrupted as stop:
         if is_first():
             begun = itertools.takewhile(Path.exists, (run.folder for run in config.each_seed()))

@@ -23,7 +23,7 @@ def read_state_dict(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     pickled object is loaded: `.npz` is read without objects, PyTorch's with `weights_only`.
 
     Raises:
-        UserError: naming the file, if it can't be read or is no state dict.
+        UserError: naming the file, if it can't be read or is not a state dict.
     """
     suffix = _suffix(path, READ_SUFFIXES)
     refuse_special(path)
@@ -91,7 +91,7 @@ def _read_torch(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except OSError:
         raise
-    except Exception as error:  # a file that is no pickle raises nearly anything
+    except Exception as error:  # a file that is not a pickle raises nearly anything
         raise UserError(
             f"{path} is damaged, or holds objects other than tensors, which are not loaded: "
             "expected a file of `torch.save(model.state_dict(), ...)`"
@@ -103,7 +103,7 @@ def _read_torch(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     for name, value in state.items():
         if not isinstance(value, torch.Tensor):
             raise UserError(
-                f"{path} has {name!r}, which is no tensor, expected a state dict, or one under "
+                f"{path} has {name!r}, which is not a tensor, expected a state dict, or one under "
                 f"{', '.join(ENTRIES)}"
             )
     return {

@@ -138,12 +138,12 @@ def without_prefixes(state_dict: Mapping[str, np.ndarray]) -> dict[str, np.ndarr
     """The same arrays, by names without what wrappers of the net put before them.
 
     Raises:
-        UserError: if two arrays then have one name, or a key is no name.
+        UserError: if two arrays then have one name, or a key is not a name.
     """
     state: dict[str, np.ndarray] = {}
     for name, array in state_dict.items():
         if not isinstance(name, str):
-            raise UserError(f"{name!r} is no name of a tensor, expected a state dict")
+            raise UserError(f"{name!r} is not the name of a tensor, expected a state dict")
         bare = PREFIXES.sub("", name)
         if bare in state:
             raise UserError(f"{bare} is there twice, once with a prefix: expected one net")

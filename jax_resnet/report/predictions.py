@@ -86,7 +86,7 @@ class Predictions:
 
     def calibration_error(self, bins: int = BINS) -> float:
         """Expected calibration error: |accuracy - confidence| of each bin, weighted by its size
-        (Guo et al., 2017, equation 5)."""
+        (ECE; Guo et al., 2017, section 2)."""
         each = self.reliability(bins)
         return sum(b.size * abs(b.accuracy - b.confidence) for b in each) / len(self.labels)
 

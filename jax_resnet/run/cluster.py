@@ -74,7 +74,7 @@ def join(
 
 
 def _give_up() -> None:
-    say(f"error: the other processes did not come in {JOIN_SECONDS} s")
+    say(f"error: the other processes did not connect within {JOIN_SECONDS} s")
     os._exit(2)
 
 

@@ -61,7 +61,7 @@ def read_environment(config_file: Path) -> dict[str, Any]:
     """
     environment: Any = read_json(config_file).get(ENVIRONMENT, {})
     if not isinstance(environment, dict):
-        raise UserError(f"{config_file} is damaged: its environment is no object")
+        raise UserError(f"{config_file} is damaged: its environment is not an object")
     return environment
 
 

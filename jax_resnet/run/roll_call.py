@@ -63,7 +63,9 @@ def _gather(port: int, num_processes: int) -> str:
                 hello, count, number = _line(other).split()
             except TimeoutError:
                 if time.monotonic() > deadline:
-                    answer = f"`process_id` {_join(missing)} did not come in {JOIN_SECONDS} s"
+                    answer = (
+                        f"`process_id` {_join(missing)} did not connect within {JOIN_SECONDS} s"
+                    )
                 continue
             except (OSError, ValueError):  # something else looked whether the port is open
                 continue

@@ -19,16 +19,14 @@ PadMode = Annotated[
     Literal["black", "mean", "reflect"],
     Doc("What fills the pixels outside of a shifted image: black, the mean, or its reflection."),
 ]
-Flip = Annotated[
-    Literal["none", "random", "alternating"],
-    Doc("Mirror no images, each at random, or each in every second epoch."),
-]
+Flip = Literal["none", "random", "alternating"]
 Cutout = Annotated[
     Literal["none", "dual"],
     Doc(
-        "No cutout, or two of each augmented image (dual), which both are trained with: squares of "
-        "16x16 in a 32x32 image are set to the mean, anywhere, and may hang over the edge. The "
-        "loss is then the mean over both, plus a tenth of their logits' mean squared difference."
+        "No cutout, or two copies of each augmented image with different cutouts, both trained "
+        "with (dual). A cutout sets a square of 16x16 in a 32x32 image to the mean; it can be "
+        "anywhere, also partly outside. The loss is the mean over both copies, plus a tenth of the "
+        "mean squared difference of their logits."
     ),
 ]
 
@@ -124,10 +122,10 @@ def augment(
         crop_key, flip_key, cutout_key: of the step.
         mean, std: as in `Classifier`.
         pad: pixels added on each side before the crop back to size.
-        pad_mode: the added pixels are black, zero after normalisation (as in the paper, which
-            subtracts the mean first), or the image's reflection.
-        flip: mirror no image, each with probability 1/2, or those of `parity`.
-        cutout: "dual" gives two views of each image, all first ones before all second ones.
+        pad_mode: see `PadMode`; "mean", zero after normalisation, is the paper's, which subtracts
+            the mean first.
+        flip: see `Config.flip`; "random" mirrors with probability 1/2.
+        cutout: see `Cutout`; "dual" gives all first copies before all second ones.
     """
     match pad_mode:
         case "black" | "reflect":
@@ -179,7 +177,8 @@ def cut_out(x: Float[Array, "b h w c"], key: Key[Array, ""], side: int) -> Float
     Args:
         x: the batch.
         key: of the step.
-        side: of the square in pixels, an even number. Its centre is any pixel, so it may hang over.
+        side: of the square in pixels, an even number. Its centre is any pixel, so a part of it may
+            lie outside.
     """
     n, height, width, _ = x.shape
     row_key, column_key = jax.random.split(key)

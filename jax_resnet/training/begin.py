@@ -1,31 +1,32 @@
-"""What comes before a run's data is loaded: whether it may begin, goes on, or is finished."""
+"""What comes before a run is trained: whether it may begin, goes on, or is finished; its images."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from jax_resnet.data import Dataset
 from jax_resnet.errors import UserError
 from jax_resnet.files import read_json
 from jax_resnet.run.distributed import first_decides, say_first
 from jax_resnet.run.folder import Run, chosen
+from jax_resnet.run.signals import raise_signals
 from jax_resnet.training.config import Config
 from jax_resnet.training.config_file import refuse_changes
 
 
-def begin(config: Config) -> None:
-    """Says which data set is loaded next, unless the run's folder is refused already now.
-
-    `train` looks at the folder again, when it holds it.
-
-    Raises:
-        UserError: as `check_folder`.
-    """
-    check_folder(config)
+def load_aloud(load: Callable[[Config], Dataset], config: Config) -> Dataset:
+    """`load(config)`; says which data set is loaded, and a signal raises `Interrupted`."""
     say_first(f"loading {config.dataset}")
+    with raise_signals():
+        return load(config)
 
 
 def check_folder(config: Config) -> None:
     """Raises a `UserError`, as `train`, if the run exists and is not to be resumed, had other
-    hyper-parameters, lacks files, or has test scores that would be lost."""
+    hyper-parameters, lacks files, or has test scores that would be lost.
+
+    `train` looks at the folder again, when it holds it.
+    """
     Run(config.folder).check(config.resume, partial(refuse_changes, config))
     first_decides(partial(refuse_test_scores, config))
 
@@ -41,8 +42,8 @@ def refuse_test_scores(config: Config) -> None:
 
 
 def finished(config: Config) -> dict[str, Any] | None:
-    """The result of the run that `config` describes, if it has one of the wanted images that can
-    be read.
+    """The result of the run that `config` describes, if it has one of `config.scored_split` that
+    can be read.
 
     Raises:
         UserError: if that run had other hyper-parameters, or as `refuse_test_scores`.
@@ -57,7 +58,8 @@ def finished(config: Config) -> dict[str, Any] | None:
 
 
 def result_of(run: Config) -> dict[str, Any] | None:
-    """As `finished` with `resume`; a run that is not is checked, as by `check_folder`.
+    """The result of a finished run, with `resume`; any other run is checked, as by
+    `check_folder`.
 
     Raises:
         UserError: if it is not finished, and can neither begin nor go on.

@@ -115,8 +115,8 @@ class Config:
     least 1 unless this is 0."""
     pad_mode: PadMode = "black"
     flip: Flip | None = None
-    """Mirror no images, each at random (the default; digits are never mirrored), or each in every
-    second epoch."""
+    """Mirror no images (always so for digits), each at random (otherwise the default), or each in
+    every second epoch (alternating; Jordan, 2024, arXiv:2404.00498)."""
     cutout: Cutout = "none"
 
     precision: Precision = "default"
@@ -132,8 +132,8 @@ class Config:
     resume: bool = False
     """Continue from the run's last checkpoint, or start where there is none."""
     test: bool = True
-    """Evaluate on the test images at the end. Without, the result holds validation scores; for
-    tuning, so that test images choose nothing."""
+    """Evaluate on the test images at the end. Without, the result holds validation scores: for
+    tuning, where no choice may depend on test images."""
     profile: CountOrZero = 0
     """Steps to record, after the first few, as a trace for Perfetto or XProf."""
 

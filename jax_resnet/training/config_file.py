@@ -73,7 +73,7 @@ def refuse_changes(config: Config, file: Path) -> None:
 def _why_no_other_steps(before: Config, folder: Path) -> str:
     """Why a run has no other number of steps, and how its net is trained on."""
     return (
-        f"; the `schedule` {before.schedule} {why_steps_are_fixed(before.schedule)}, so the steps "
-        "before would have been others: to train its net further, when the run is finished, begin "
-        f"one of another `name` with `init` {folder}"
+        f"; the `schedule` {before.schedule} {why_steps_are_fixed(before.schedule)}, so earlier "
+        "steps would have had other learning rates: to train its net further, start a run with "
+        f"another `name` and `init` {folder} when this one is finished"
     )

@@ -90,5 +90,5 @@ def evaluate(classifier: Classifier, split: Padded, precision: str = "float32") 
     assert done["count"] == expected, f"{done['count']} of {expected} images were counted"
     count, correct, loss = int(done["count"]), int(done["correct"]), float(done["loss"])
     if not math.isfinite(loss):
-        raise UserError("the logits are not finite: these are no predictions")
+        raise UserError("the logits are not finite, so nothing can be predicted")
     return {"count": count, "correct": correct, "accuracy": correct / count, "loss": loss / count}

@@ -136,7 +136,8 @@ def _unstack(stacks: dict[tuple[int, ...], jax.Array], like: Any) -> Any:
 
 
 def fix_norms() -> optax.GradientTransformation:
-    """Steps from kernels that are rescaled to a norm of sqrt(output channels).
+    """Steps from kernels that are rescaled to a norm of sqrt(output channels), as Jordan's airbench
+    does with Muon (2024).
 
     BatchNorm follows every kernel, so the kernel's norm has no effect on the net, only on the
     angle that a step of a given length turns it by; `p + update` becomes

@@ -22,11 +22,14 @@ def train_seeds(config: Config) -> dict[str, Any]:
     """Trains `config.seeds` runs, each in a folder of its own.
 
     Returns:
-        `split`, `seeds`, `runs` (their names), `accuracies` on the test images, or with
-        `config.test` off on those of validation (of the state chosen on validation, the last where
-        there is none), their `mean`, and their sample standard
-        deviation, `std` (n - 1); `lost_steps` by run, if a better state of some was lost. The same
-        is written to the `result.json` of a common folder.
+        What is also written to the `result.json` of a common folder:
+
+        - `split`: of the images that were counted, `config.scored_split`;
+        - `seeds`, and `runs`, the runs' names;
+        - `accuracies`: of each run's state that is best on validation, or of its last state where
+          there is no validation;
+        - `mean` and `std` of them, the sample standard deviation (n - 1);
+        - `lost_steps`, by run: the step of a state that was better and is lost, if there is one.
 
     Raises:
         UserError: if the common folder holds something else; as `on_all`.
@@ -67,7 +70,7 @@ def refuse_others(config: Config) -> None:
     if any(file.exists() for file in (common.config_file, common.metrics_file, common.checkpoints)):
         raise UserError(f"{common.folder} holds a run: choose another `name`")
     if common.folder.exists() and not common.folder.is_dir():
-        raise UserError(f"{common.folder} is no folder: choose another `name`")
+        raise UserError(f"{common.folder} is not a folder: choose another `name`")
     if common.result_file.exists() and not config.resume:
         raise UserError(
             f"{common.folder} holds the result of several seeds already: add `resume` to continue "

@@ -24,7 +24,9 @@ Freeze = Annotated[
         "SGD trains the last layer, whatever the optimizer."
     ),
 ]
-CONSISTENCY = 0.1  # weight of the squared difference between the logits of two views
+# Weight of the squared difference between the logits of two views: as in Dual-Cutout of
+# github.com/hysts/pytorch_image_classification.
+CONSISTENCY = 0.1
 
 
 class TrainState(train_state.TrainState):
@@ -45,8 +47,16 @@ class TrainState(train_state.TrainState):
         label_smoothing: float = 0.0,
         freeze: Freeze = "none",
     ) -> "TrainState":
-        """A fresh state; `image_shape` is (height, width, channels). The optimizer sees only the
-        layers that are trained."""
+        """A fresh state.
+
+        Args:
+            key: of the weights.
+            model: the net.
+            tx: the optimizer; it sees only the layers that are trained.
+            image_shape: height, width and channels.
+            label_smoothing: the share of each target, in [0, 1), that is spread over all classes.
+            freeze: see `Freeze`.
+        """
         variables = jax.jit(model.init)(key, jnp.zeros((1, *image_shape), model.param_dtype))
         state = cls(
             step=jnp.zeros((), jnp.int32),
@@ -100,7 +110,10 @@ def train_step(
     Returns:
         The next state, and metrics of the batch before the step: `loss` (smoothing included),
         `accuracy`, and `gradient_norms`, the L2 norm of the gradient of each part of the net, 0 of
-        a frozen one.
+        a frozen one; all float32 scalars for a float32 net.
+
+    Raises:
+        UserError: if the images are not one or two for each label.
     """
     views, rest = divmod(len(images), len(labels))
     if rest or views not in (1, 2):
@@ -135,7 +148,17 @@ def train_step(
 def eval_step(
     logits: Float[Array, "n classes"], labels: Int[Array, " n"], mask: Bool[Array, " n"]
 ) -> Metrics:
-    """Sums over the images that `mask` admits: `count`, `correct`, and `loss`."""
+    """Sums over the images that `mask` admits.
+
+    Args:
+        logits: float.
+        labels: in `[0, classes)`.
+        mask: false for an image that only fills the batch.
+
+    Returns:
+        `count` and `correct`, int32, and `loss`, the sum of the cross-entropies without label
+        smoothing, in the logits' dtype.
+    """
     return {
         "count": mask.sum(),
         "correct": ((logits.argmax(axis=-1) == labels) & mask).sum(),
@@ -146,7 +169,16 @@ def eval_step(
 def cross_entropy(
     logits: Float[Array, "n classes"], labels: Int[Array, " n"], smoothing: float = 0.0
 ) -> Float[Array, " n"]:
-    """Cross-entropy of each image; `smoothing` of each target is spread over all classes."""
+    """Cross-entropy of each image, in the logits' dtype.
+
+    With label smoothing (Szegedy et al., 2016, section 7) the target of the image's class is
+    `1 - smoothing + smoothing / classes`, and that of each other class `smoothing / classes`.
+
+    Args:
+        logits: float.
+        labels: in `[0, classes)`.
+        smoothing: in [0, 1).
+    """
     targets = optax.smooth_labels(
         jax.nn.one_hot(labels, logits.shape[-1], dtype=logits.dtype), smoothing
     )

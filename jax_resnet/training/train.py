@@ -42,7 +42,7 @@ def train(
     signals: list[int] | None = None,
     on_epoch: Callable[[dict[str, Any]], object] | None = None,
 ) -> dict[str, Any]:
-    """Trains the run that `config` describes, or continues it; returns its result.
+    """Trains the run that `config` describes, or continues it.
 
     Args:
         config: hyper-parameters, and where the run is kept.
@@ -52,6 +52,12 @@ def train(
             stop it, which takes Python's main thread.
         on_epoch: is called with each epoch's record, a line of `metrics.jsonl`, when that line and
             its checkpoint are written; of several processes in the first one.
+
+    Returns:
+        What is also written to `result.json`: `last` and, where there are validation images,
+        `best`, the scores of the last state and of the one that is best on validation. Each has
+        `step`, `split`, `count`, `correct`, `accuracy` and `loss`; `best` has `lost_step` too if
+        the checkpoint of a better step is lost.
 
     Raises:
         UserError: for what the caller can put right.

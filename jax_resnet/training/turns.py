@@ -16,11 +16,10 @@ import jax
 from jax_resnet.data import Dataset
 from jax_resnet.errors import UserError, say
 from jax_resnet.run.checkpoints import saved_step
-from jax_resnet.run.distributed import say_first
 from jax_resnet.run.folder import Run
 from jax_resnet.run.records import refuse_other_data
-from jax_resnet.run.signals import check, raise_signals, stop_signals
-from jax_resnet.training.begin import result_of
+from jax_resnet.run.signals import check, stop_signals
+from jax_resnet.training.begin import load_aloud, result_of
 from jax_resnet.training.config import Config, divide, load_images
 from jax_resnet.training.dispatch import GPUS
 from jax_resnet.training.initial import identity, read_init
@@ -41,9 +40,7 @@ def on_all(devices: Sequence[jax.Device], config: Config) -> list[dict[str, Any]
     """
     for run in begun(config):
         result_of(run)
-    say_first(f"loading {config.dataset}")
-    with raise_signals():
-        images = load_images(config)
+    images = load_aloud(load_images, config)
     numbered, one_at_a_time = enumerate(config.each_seed()), Lock()
     size = turn_size(devices, config.seeds)
     ends: Ends = {}

@@ -117,9 +117,9 @@ def test_a_bad_file_is_refused_naming_file_key_and_value(write_config, content, 
 def test_a_file_that_is_not_there_or_a_folder_is_refused(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     for path, words in (
-        (tmp_path, "no regular file"),
-        (tmp_path / "pipe", "no regular file"),
-        ("/dev/zero", "no regular file"),
+        (tmp_path, "not a regular file"),
+        (tmp_path / "pipe", "not a regular file"),
+        ("/dev/zero", "not a regular file"),
         (tmp_path / "none", "can't be read"),
     ):
         with pytest.raises(UserError, match=words):

@@ -38,7 +38,7 @@ def test_words_that_are_no_flags_end_the_command_with_a_hint(words, named, capsy
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("--lr 0.1", "`lr` is no flag, expected `learning_rate`"),
+        ("--lr 0.1", "there is no `lr`, expected `learning_rate`"),
         (
             "--recipe fast --epochs 12",
             "12 epochs of 45,000 images in batches of 128 are 4219",
@@ -53,8 +53,8 @@ def test_words_that_are_no_flags_end_the_command_with_a_hint(words, named, capsy
         ("--epochs 12 --val_fraction=0.1", "12 epochs of 45,000 images"),
         ("--epochs 12 --batch_size 256", "12 epochs of 40,000 images in batches of 256 are 1875"),
         ("--epochs 3 --dataset digits", "expected `steps`: epochs times training images, divided"),
-        ("--epochs", "`epochs` is no flag, expected `steps`"),
-        ("--epochs nan --batch-size 0", "`epochs` is no flag, expected `steps`"),
+        ("--epochs", "there is no `epochs`, expected `steps`"),
+        ("--epochs nan --batch-size 0", "there is no `epochs`, expected `steps`"),
     ],
 )
 def test_flags_of_other_programs_are_named_as_they_are_here(words, message):

@@ -113,7 +113,7 @@ def test_a_folder_with_an_enormous_file_is_refused(tmp_path):
 
 def test_a_pipe_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "cifar-10-binary.tar.gz")
-    with pytest.raises(UserError, match="no regular file"):
+    with pytest.raises(UserError, match="not a regular file"):
         load("cifar10", tmp_path)
 
 

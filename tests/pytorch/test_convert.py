@@ -184,7 +184,7 @@ def test_tensors_that_require_gradients_are_read(tmp_path):
 
 def test_a_pipe_is_refused(tmp_path):
     os.mkfifo(tmp_path / "weights.npz")
-    with pytest.raises(UserError, match=r"weights\.npz is no regular file"):
+    with pytest.raises(UserError, match=r"weights\.npz is not a regular file"):
         read_state_dict(tmp_path / "weights.npz")
 
 

@@ -146,7 +146,10 @@ def test_what_is_no_state_dict_is_refused_in_few_words(tmp_path):
     for content, message in (
         (torch.nn.Linear(2, 2), "objects other than tensors, which are not loaded"),
         ([torch.zeros(2)], "holds a list, expected a state dict"),
-        ({"epoch": 3, "weights": {}}, "'epoch', which is no tensor, expected a state dict, or one"),
+        (
+            {"epoch": 3, "weights": {}},
+            "'epoch', which is not a tensor, expected a state dict, or one",
+        ),
     ):
         torch.save(content, path)
         with pytest.raises(UserError, match=message) as caught:

@@ -230,7 +230,7 @@ def test_no_family_gets_weights_that_its_nets_take_for_others():
 
 
 def test_keys_that_are_no_names_are_no_state_dict():
-    with pytest.raises(UserError, match="0 is no name of a tensor, expected a state dict"):
+    with pytest.raises(UserError, match="0 is not the name of a tensor, expected a state dict"):
         from_torch({0: np.ones(3, np.float32)})
 
 

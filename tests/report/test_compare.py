@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import runpy
+import signal
 import statistics
 import sys
 from pathlib import Path
@@ -65,6 +66,15 @@ def test_runs_are_trained_once_and_drawn_together(compare, capsys):
     *_, stderr = compare(capsys, "--seeds", "0")
     assert stderr.count("is finished") == 2
     assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_a_signal_while_images_are_loaded_says_how_to_go_on(compare, capsys, monkeypatch):
+    monkeypatch.setattr(
+        "jax_resnet.cli.compare.load_dataset", lambda _: signal.raise_signal(signal.SIGINT)
+    )
+    _, code, _, stderr = compare(capsys, "--seeds", "5")
+    assert code == 128 + signal.SIGINT
+    assert stderr.endswith("SIGINT: the same command continues\n")
 
 
 def test_variants_can_be_chosen(compare, capsys):

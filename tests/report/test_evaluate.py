@@ -200,7 +200,7 @@ def test_files_that_hold_no_array_are_refused(refused, run, arrays, tmp_path):
     for name in ("both.npz", "cut.npy", "absent.npy"):
         message = refused(run, "--images", tmp_path / name, "--labels", labels)
         assert f"{tmp_path / name} can't be read as .npy: " in message
-    assert "no regular file" in refused(run, "--images", images, "--labels", tmp_path)
+    assert "not a regular file" in refused(run, "--images", images, "--labels", tmp_path)
 
 
 def test_flags_of_data_sets_and_of_files_exclude_each_other(refused, run, arrays):

@@ -100,7 +100,7 @@ def test_a_lock_that_is_no_file_is_refused(tmp_path, precious, kind):
 @pytest.mark.parametrize("kind", ["pipe", "folder", "device", "link to nowhere"])
 def test_what_is_no_file_is_not_read(tmp_path, precious, kind):
     make(kind, tmp_path / "text", precious)
-    with pytest.raises(UserError, match=r"text (is no regular file|can't be read)"):
+    with pytest.raises(UserError, match=r"text (is not a regular file|can't be read)"):
         read_text(tmp_path / "text")
 
 

@@ -51,7 +51,7 @@ def test_different_counts_are_refused_everywhere(address):
 def test_a_process_that_does_not_come_is_named(address, monkeypatch):
     monkeypatch.setattr(roll_call, "JOIN_SECONDS", 1)
     ends = call_all(address, (3, 0), (3, 1))
-    assert all("`process_id` 2 did not come in 1 s" in end for end in ends)
+    assert all("`process_id` 2 did not connect within 1 s" in end for end in ends)
 
 
 def test_nobody_at_the_coordinator(address, monkeypatch):

@@ -178,7 +178,7 @@ def test_what_keeps_every_seed_from_training_is_said_once(tmp_path, capsys):
 
 def test_a_file_in_the_place_of_the_common_folder_is_refused_first(tmp_path):
     (tmp_path / "s-seeds0-1").write_text("mine")
-    with pytest.raises(UserError, match="s-seeds0-1 is no folder: choose another `name`"):
+    with pytest.raises(UserError, match="s-seeds0-1 is not a folder: choose another `name`"):
         train_seeds(Config(dataset="digits", depth=8, seeds=2, runs_dir=tmp_path, name="s"))
     assert [path.name for path in tmp_path.iterdir()] == ["s-seeds0-1"]
 

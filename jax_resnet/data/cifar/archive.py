@@ -21,7 +21,7 @@ def read_archive(path: Path, folders: Collection[str]) -> dict[str, bytes]:
     `tarfile` would skip members of any size, and read names of any length into memory.
 
     Raises:
-        UserError: for a file that is no whole archive.
+        UserError: for a file that is not a whole archive.
     """
     contents, left = {}, MAX_BYTES
     try:

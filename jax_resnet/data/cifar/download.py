@@ -130,6 +130,6 @@ class _Pace:
             bar.clear()
             say(
                 f"the server is slow, {self._count / seconds / 1e3:.0f} kB/s: --mirror URL names "
-                "another one, and --data-dir a copy of the data; what has come is kept"
+                "another one, and --data-dir a copy of the data; downloaded bytes are kept"
             )
         self.begin()
