@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+from collections.abc import Iterable
 from typing import Any
 
 import jax
@@ -175,8 +176,7 @@ def _build(header: str, arrays: dict[str, np.ndarray]) -> Classifier:
         raise UserError(f"`depth` is {depth!r}, which does not fit its {len(arrays)} arrays")
     if not isinstance(class_names, list) or not class_names:
         raise UserError(f"`class_names` is {class_names!r}, expected a list of names")
-    if odd := [name for name in class_names if not is_name(name)]:
-        raise UserError(f"`class_names` has {odd[0]!r}, expected text without control characters")
+    check_class_names(class_names)
     size = check_image_size(values["image_size"])
     if values["dtype"] not in (*_DTYPES, "bfloat16"):
         raise UserError(f"`dtype` is {values['dtype']!r}, expected a floating-point type")
@@ -244,9 +244,11 @@ def _encode(arrays: dict[str, np.ndarray], metadata: dict[str, str]) -> bytes:
     )
 
 
-def is_name(value: object) -> bool:
-    """Whether a value is text of at least one character, without control characters."""
-    return isinstance(value, str) and bool(value) and printable(value) == value
+def check_class_names(names: Iterable[object]) -> None:
+    """Raises a `UserError` unless each name is text, not empty and without control characters."""
+    for name in names:
+        if not isinstance(name, str) or not name or printable(name) != name:
+            raise UserError(f"`class_names` has {name!r}, expected text without control characters")
 
 
 def digest(arrays: dict[str, np.ndarray], header: str = "") -> str:

@@ -10,6 +10,7 @@ from typing import overload
 
 from jax_resnet.classifier import CLASSIFIER_FILE, Classifier
 from jax_resnet.errors import UserError
+from jax_resnet.files import CHECKSUMS
 
 WEIGHTS = Path(__file__).parent / "weights"
 # How a zip file and a pickle begin: PyTorch's files now and before 2020. As the length of a
@@ -92,3 +93,17 @@ def load_classifier(model: str | os.PathLike[str]) -> Classifier:
         UserError: from `find_classifier` and `Classifier.load`.
     """
     return Classifier.load(find_classifier(model))
+
+
+def is_unfinished(folder: Path) -> bool:
+    """Whether a run's folder holds a checkpoint but no `Classifier` yet.
+
+    Raises:
+        UserError: if the run has a result and no `Classifier`.
+    """
+    file = folder / CLASSIFIER_FILE
+    if file.is_file() or not any(folder.glob(f"checkpoints/[0-9]*/{CHECKSUMS}")):
+        return False
+    if (folder / "result.json").is_file():
+        raise UserError(f"{file} is missing: `resume` the run, and it is written again")
+    return True

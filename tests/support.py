@@ -10,6 +10,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
+from flax import traverse_util
 
 from jax_resnet import Classifier
 from jax_resnet.training import loop
@@ -75,3 +76,23 @@ def sigterm_at(step, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(loop.Progress, "update", update_then_stop)
         yield seen
+
+
+def with_unbiased_variances(variables, kept, batch, size):
+    """PyTorch's running variances, n / (n - 1) of each batch's, from Flax's, of n values a batch.
+
+    Args:
+        variables: of a net whose steps had batches of `batch` images of `size` x `size` pixels.
+        kept: the share of the initial 1 that both still hold; the rest is in proportion.
+        batch: the number of images.
+        size: in pixels.
+    """
+
+    def correct(path, value):
+        if path[-1] != "var":
+            return value
+        stage = int(path[1][-1]) if path[1].startswith("stage") else 1
+        n = batch * (size >> (stage - 1)) ** 2
+        return kept + (value - kept) * n / (n - 1)
+
+    return traverse_util.path_aware_map(correct, variables)

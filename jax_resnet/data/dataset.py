@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, assert_never
 import numpy as np
 from typing_extensions import Doc
 
-from jax_resnet.classifier import is_name
+from jax_resnet.classifier import check_class_names
 from jax_resnet.errors import UserError
 
 Normalization = Annotated[
@@ -90,8 +90,7 @@ class Dataset:
     flippable: bool
 
     def __post_init__(self) -> None:
-        if odd := [name for name in self.class_names if not is_name(name)]:
-            raise UserError(f"`class_names` has {odd[0]!r}, expected UTF-8 without control codes")
+        check_class_names(self.class_names)
         for name in ("train", "validation", "test"):
             labels = getattr(self, name).labels
             if len(labels) and not 0 <= labels.min() <= labels.max() < self.num_classes:

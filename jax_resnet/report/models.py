@@ -6,10 +6,9 @@ This module imports nothing that only training needs, unless such a run is given
 import os
 from pathlib import Path
 
-from jax_resnet.classifier import CLASSIFIER_FILE, Classifier
+from jax_resnet.classifier import Classifier
 from jax_resnet.errors import UserError
-from jax_resnet.files import CHECKSUMS
-from jax_resnet.pretrained import load_classifier
+from jax_resnet.pretrained import is_unfinished, load_classifier
 
 
 def load_model(model: str | os.PathLike[str]) -> Classifier:
@@ -35,17 +34,3 @@ def load_model(model: str | os.PathLike[str]) -> Classifier:
             f"loaded: {reason}; a finished run needs none"
         ) from error
     return from_checkpoint(folder, dataset)[0]
-
-
-def is_unfinished(folder: Path) -> bool:
-    """Whether a run's folder holds a checkpoint but no `Classifier` yet.
-
-    Raises:
-        UserError: if the run has a result and no `Classifier`.
-    """
-    file = folder / CLASSIFIER_FILE
-    if file.is_file() or not any(folder.glob(f"checkpoints/[0-9]*/{CHECKSUMS}")):
-        return False
-    if (folder / "result.json").is_file():
-        raise UserError(f"{file} is missing: `resume` the run, and it is written again")
-    return True

@@ -7,8 +7,7 @@ from typing import Any
 from jax_resnet.classifier import Classifier
 from jax_resnet.data import Dataset
 from jax_resnet.errors import UserError
-from jax_resnet.pretrained import load_classifier
-from jax_resnet.report.models import is_unfinished
+from jax_resnet.pretrained import is_unfinished, load_classifier
 from jax_resnet.run.folder import Run
 from jax_resnet.run.records import refuse_other_data
 from jax_resnet.training.config import Config, load_dataset

@@ -1,12 +1,9 @@
 """CIFAR-100 with the same commands as CIFAR-10, on data of its shape."""
 
 import json
-import runpy
-import sys
 
 import numpy as np
 import pytest
-from support import SCRIPTS
 
 
 @pytest.fixture(scope="module")
@@ -24,25 +21,13 @@ def data_dir(tmp_path_factory):
     return folder.parent
 
 
-@pytest.fixture
-def call(monkeypatch, capsys):
-    """Runs a command in this process; what it printed."""
-
-    def run(script, *words):
-        monkeypatch.setattr(sys, "argv", [script, *map(str, words)])
-        runpy.run_path(str(SCRIPTS / script), run_name="__main__")
-        return capsys.readouterr().out
-
-    return run
-
-
 @pytest.mark.long
 def test_the_same_commands_take_cifar100(call, data_dir, tmp_path):
     flags = ["--dataset", "cifar100", "--data-dir", data_dir, "--depth", 8, "--steps", 2]
     flags += ["--batch-size", 16, "--val-fraction", 0.01, "--runs-dir", tmp_path, "--name", "run"]
-    assert "of 500" in call("train.py", *flags, "--no-test")
+    assert "of 500" in call("train.py", *flags, "--no-test")[1]
     run = tmp_path / "run"
-    scores = json.loads(call("evaluate.py", run, "--split", "validation", "--json"))
+    scores = json.loads(call("evaluate.py", run, "--split", "validation", "--json")[1])
     result = json.loads((run / "result.json").read_text())
     assert (scores["count"], scores["correct"]) == (500, result["best"]["correct"])
 
@@ -51,7 +36,7 @@ def test_the_same_commands_take_cifar100(call, data_dir, tmp_path):
 def test_compare_and_report_take_cifar100(call, data_dir, tmp_path):
     flags = ["--dataset", "cifar100", "--data-dir", data_dir, "--depths", 8, "--steps", 2]
     flags += ["--seeds", 0, "--batch-size", 16, "--runs-dir", tmp_path, "--out", tmp_path / "out"]
-    assert "| conv1x1 | 8 | 1 |" in call("compare.py", *flags)
+    assert "| conv1x1 | 8 | 1 |" in call("compare.py", *flags)[1]
     run = tmp_path / "cnn-8-cifar100-article-seed0"
     call("report.py", run, "--out", tmp_path / "report.html")
     page = (tmp_path / "report.html").read_text()

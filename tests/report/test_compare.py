@@ -2,15 +2,13 @@
 
 import dataclasses
 import json
-import runpy
 import signal
 import statistics
-import sys
+from functools import partial
 from pathlib import Path
 from typing import get_args
 
 import pytest
-from support import SCRIPTS
 
 from jax_resnet.cli.compare import Compare, configs
 from jax_resnet.cli.flags import parse
@@ -33,28 +31,23 @@ FIGURES = {
 
 
 @pytest.fixture(scope="module")
-def compare(tmp_path_factory):
-    """Runs the script on tiny nets; its folder, exit code, stdout and stderr."""
-    folder = tmp_path_factory.mktemp("compare")
-
-    def call(capsys, *more):
-        words = ["--dataset", "digits", "--depths", "8", "--steps", "24"]
-        words += ["--variants", "cnn", "zeropad"]
-        words += ["--runs-dir", folder / "runs", "--out", folder / "out", *more]
-        code = 0
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(sys, "argv", ["compare.py", *map(str, words)])
-            try:
-                runpy.run_path(str(SCRIPTS / "compare.py"), run_name="__main__")
-            except SystemExit as stop:
-                code = stop.code
-        return folder, code, *capsys.readouterr()
-
-    return call
+def folder(tmp_path_factory):
+    """Of the runs that all tests of this file share."""
+    return tmp_path_factory.mktemp("compare")
 
 
-def test_runs_are_trained_once_and_drawn_together(compare, capsys):
-    folder, code, stdout, _ = compare(capsys, "--seeds", "0")
+@pytest.fixture
+def compare(call, folder):
+    """Runs the script on tiny nets; its exit code, stdout and stderr."""
+    words = ["--dataset", "digits", "--depths", "8", "--steps", "24"]
+    words += ["--variants", "cnn", "zeropad"]
+    return partial(
+        call, "compare.py", *words, "--runs-dir", folder / "runs", "--out", folder / "out"
+    )
+
+
+def test_runs_are_trained_once_and_drawn_together(compare, folder):
+    code, stdout, _ = compare("--seeds", "0")
     assert code == 0
     runs = sorted((folder / "runs").iterdir())
     assert len(runs) == 2
@@ -63,23 +56,23 @@ def test_runs_are_trained_once_and_drawn_together(compare, capsys):
     result = json.loads((folder / "runs/cnn-8-digits-article-seed0/result.json").read_text())
     assert f"| cnn | 8 | 1 | {result['best']['accuracy']:.4f} |" in stdout
     before = {path: path.stat().st_mtime_ns for run in runs for path in run.iterdir()}
-    *_, stderr = compare(capsys, "--seeds", "0")
+    *_, stderr = compare("--seeds", "0")
     assert stderr.count("is finished") == 2
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
-def test_a_signal_while_images_are_loaded_says_how_to_go_on(compare, capsys, monkeypatch):
+def test_a_signal_while_images_are_loaded_says_how_to_go_on(compare, monkeypatch):
     monkeypatch.setattr(
         "jax_resnet.cli.compare.load_dataset", lambda _: signal.raise_signal(signal.SIGINT)
     )
-    _, code, _, stderr = compare(capsys, "--seeds", "5")
+    code, _, stderr = compare("--seeds", "5")
     assert code == 128 + signal.SIGINT
     assert stderr.endswith("SIGINT: the same command continues\n")
 
 
-def test_variants_can_be_chosen(compare, capsys):
-    compare(capsys, "--seeds", "0")
-    _, code, stdout, stderr = compare(capsys, "--seeds", "0", "--variants", "cnn")
+def test_variants_can_be_chosen(compare):
+    compare("--seeds", "0")
+    code, stdout, stderr = compare("--seeds", "0", "--variants", "cnn")
     assert code == 0
     assert stderr.count("is finished") == 1
     assert [line.split(" | ")[0] for line in stdout.splitlines()[2:]] == ["| cnn"]
@@ -155,8 +148,8 @@ def test_runs_of_a_recipe_with_different_hyper_parameters_are_refused(tmp_path):
         collect(folders)
 
 
-def test_gradients_before_the_first_step_are_kept(compare, capsys):
-    folder, *_ = compare(capsys, "--seeds", "0")
+def test_gradients_before_the_first_step_are_kept(compare, folder):
+    compare("--seeds", "0")
     norms = json.loads(
         (folder / "runs/cnn-8-digits-article-seed0/initial_gradient_norms.json").read_text()
     )
@@ -164,20 +157,20 @@ def test_gradients_before_the_first_step_are_kept(compare, capsys):
     assert all(norm > 0 for norm in norms.values())
 
 
-def test_a_finished_run_without_them_is_not_trained_again(compare, capsys):
-    folder, *_ = compare(capsys, "--seeds", "0")
+def test_a_finished_run_without_them_is_not_trained_again(compare, folder):
+    compare("--seeds", "0")
     run = folder / "runs/cnn-8-digits-article-seed0"
     initial, result = run / "initial_gradient_norms.json", run / "result.json"
     norms, trained = initial.read_bytes(), result.stat().st_mtime_ns
     initial.unlink()
-    compare(capsys, "--seeds", "0")
+    compare("--seeds", "0")
     assert initial.read_bytes() == norms
     assert result.stat().st_mtime_ns == trained
 
 
-def test_a_finished_run_with_other_hyper_parameters_is_refused(compare, capsys):
-    compare(capsys, "--seeds", "0")
-    folder, code, _, stderr = compare(capsys, "--seeds", "7", "0", "--steps", "13")
+def test_a_finished_run_with_other_hyper_parameters_is_refused(compare, folder):
+    compare("--seeds", "0")
+    code, _, stderr = compare("--seeds", "7", "0", "--steps", "13")
     assert code == 2
     assert not list((folder / "runs").glob("*-seed7")), "another was trained before"
     assert "--steps was 24, is 13" in stderr
@@ -185,20 +178,20 @@ def test_a_finished_run_with_other_hyper_parameters_is_refused(compare, capsys):
     assert "choose another --name" not in stderr, "compare has no such flag"
 
 
-def test_a_run_that_lost_its_best_state_is_named(compare, capsys):
-    folder, *_ = compare(capsys, "--seeds", "0")
+def test_a_run_that_lost_its_best_state_is_named(compare, folder):
+    compare("--seeds", "0")
     result = folder / "runs" / "cnn-8-digits-article-seed0" / "result.json"
     scores = json.loads(result.read_text())
     write_json(result, scores | {"best": scores["best"] | {"lost_step": 7}})
-    *_, stderr = compare(capsys, "--seeds", "0")
+    *_, stderr = compare("--seeds", "0")
     assert f"{result.parent}: the checkpoint of step 7, better on validation, is lost" in stderr
     write_json(result, scores)
 
 
-def test_a_home_in_the_folder_of_pictures_is_the_users(compare, capsys, tmp_path, monkeypatch):
+def test_a_home_in_the_folder_of_pictures_is_the_users(compare, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
-    assert compare(capsys, "--seeds", "0", "--out=~/out")[1] == 0
+    assert compare("--seeds", "0", "--out=~/out")[0] == 0
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
     assert {path.name for path in (tmp_path / "out").iterdir()} == FIGURES | {"table.md"}
 
@@ -221,11 +214,11 @@ def test_nets_depths_and_seeds_are_those_asked_for():
     ]  # fmt: skip
 
 
-def test_bad_depths_are_refused_before_any_training(compare, capsys):
-    _, code, _, stderr = compare(capsys, "--depths", "8", "21", "--out", "never")
+def test_bad_depths_are_refused_before_any_training(compare):
+    code, _, stderr = compare("--depths", "8", "21", "--out", "never")
     assert code == 2
     assert "--depths is 21, expected 6n + 2" in stderr
-    _, code, _, stderr = compare(capsys, "--seeds", str(2**32), "--out", "never")
+    code, _, stderr = compare("--seeds", str(2**32), "--out", "never")
     assert code == 2
     assert f"--seeds is {2**32}, expected" in stderr
     assert not Path("never").exists()

@@ -1,15 +1,14 @@
 """`scripts/evaluate.py` on a finished run, on a Classifier file, and on what does not fit."""
 
 import json
-import runpy
 import shutil
-import sys
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from support import SCRIPTS, digits, train
+from support import digits, train
 
 from jax_resnet import Classifier, ResNet
 from jax_resnet.data import load
@@ -24,19 +23,9 @@ def run(tmp_path_factory):
 
 
 @pytest.fixture
-def evaluate(monkeypatch, capsys):
-    """Runs the script as a command; its exit code, stdout and stderr."""
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["evaluate.py", *map(str, arguments)])
-        code = 0
-        try:
-            runpy.run_path(str(SCRIPTS / "evaluate.py"), run_name="__main__")
-        except SystemExit as stop:
-            code = stop.code or 0
-        return code, *capsys.readouterr()
-
-    return call
+def evaluate(call):
+    """Runs the script; its exit code, stdout and stderr."""
+    return partial(call, "evaluate.py")
 
 
 def save_classifier(file, class_names, channels):

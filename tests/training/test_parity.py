@@ -15,8 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import traverse_util
-from support import SHARED, enable_x64
+from support import SHARED, enable_x64, with_unbiased_variances
 
 from jax_resnet.classifier import normalize
 from jax_resnet.pytorch.weights import from_torch, to_torch
@@ -135,31 +134,17 @@ def test_weights_and_running_means_after_the_last_step(trajectory):
 
 def test_running_variances_but_for_bessels_correction(trajectory):
     recorded, classifier, _, after, images, *_ = trajectory
-    ours = to_torch(with_unbiased_variances(variables(after), images.shape[2]), classifier.model)
+    ours = to_torch(
+        with_unbiased_variances(variables(after), DECAY**8, BATCH, images.shape[2]),
+        classifier.model,
+    )
     theirs = {k: v for k, v in under(recorded, "final/").items() if k.endswith("running_var")}
     assert_close(ours, theirs, median=1e-2, largest=5e-2)
 
 
-def with_unbiased_variances(tree, size):
-    """PyTorch's running variances, n / (n - 1) of each batch's, from Flax's, of n values a batch.
-
-    After t batches both hold DECAY**t of the initial 1; the rest is in proportion.
-    """
-    kept = DECAY**8
-
-    def correct(path, value):
-        if path[-1] != "var":
-            return value
-        stage = int(path[1][-1]) if path[1].startswith("stage") else 1
-        n = BATCH * (size >> (stage - 1)) ** 2
-        return kept + (value - kept) * n / (n - 1)
-
-    return traverse_util.path_aware_map(correct, tree)
-
-
 def test_logits_in_eval_mode_after_the_last_step(trajectory):
     recorded, classifier, _, after, images, *_ = trajectory
-    corrected = with_unbiased_variances(variables(after), images.shape[2])
+    corrected = with_unbiased_variances(variables(after), DECAY**8, BATCH, images.shape[2])
     ours = classifier.replace(variables=jax.tree.map(jnp.float32, corrected))
     logits = np.asarray(ours(recorded["images"][0]))
     gaps = np.abs(logits - recorded["eval_logits_after"])

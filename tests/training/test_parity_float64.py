@@ -19,7 +19,7 @@ from parity.cases import (
     draw_tensor,
     summarize,
 )
-from support import enable_x64
+from support import enable_x64, with_unbiased_variances
 
 from jax_resnet import ResNet
 from jax_resnet.cpu.conv import conv_general_dilated
@@ -61,23 +61,6 @@ def summarize_ours(model, variables, left_out="num_batches"):
     return summarize({k: v for k, v in state.items() if left_out not in k and v.ndim})
 
 
-def with_unbiased_variances(case, variables):
-    """PyTorch's running variances, n / (n - 1) of each batch's, from Flax's, of n values a batch.
-
-    Both hold a share of the initial 1; the rest is in proportion.
-    """
-    kept = MOMENTUM**case.steps
-
-    def correct(path, value):
-        if path[-1] != "var":
-            return value
-        stage = int(path[1][-1]) if path[1].startswith("stage") else 1
-        n = BATCH * (case.size >> (stage - 1)) ** 2
-        return kept + (value - kept) * n / (n - 1)
-
-    return traverse_util.path_aware_map(correct, variables)
-
-
 def assert_close(ours, theirs, bound):
     """By the largest number of each row."""
     assert ours.dtype == theirs.dtype == np.float64
@@ -114,7 +97,8 @@ def test_training_is_pytorchs(case, recordings):
             assert_close(summarize_ours(model, momenta, "running"), theirs["momenta"], 1e-10)
         losses.append(float(metrics["loss"]))
     np.testing.assert_allclose(losses, theirs["losses"], rtol=1e-10)
-    variables = with_unbiased_variances(case, state.variables)
+    kept = MOMENTUM**case.steps
+    variables = with_unbiased_variances(state.variables, kept, BATCH, case.size)
     assert_close(summarize_ours(model, variables), theirs["tensors"], 1e-10)
     logits = jax.jit(model.apply)(variables, images[0])
     assert_close(np.asarray(logits), theirs["eval_logits"], 1e-8)
