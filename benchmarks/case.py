@@ -41,7 +41,7 @@ class Case:
 
 
 def batch(case: Case) -> tuple[np.ndarray, np.ndarray]:
-    """Normalised float32 NHWC images and int32 labels."""
+    """Normalized float32 NHWC images and int32 labels."""
     rng = np.random.default_rng(0)
     images = rng.standard_normal((case.batch_size, 32, 32, 3), np.float32)
     return images, rng.integers(0, 10, case.batch_size, np.int32)

@@ -26,7 +26,7 @@ _DTYPES = {"float16": "F16", "float32": "F32", "float64": "F64"}  # by NumPy's n
 
 
 class Classifier(struct.PyTreeNode):
-    """A trained net with its normalisation and class names; a frozen pytree.
+    """A trained net with its normalization and class names; a frozen pytree.
 
     Attributes:
         variables: `{"params": ..., "batch_stats": ...}` of `model`.

@@ -10,7 +10,7 @@ PLATFORMS = ("cpu", "cuda", "tpu")
 
 
 def export_classifier(classifier: Classifier, image_size: tuple[int, int] | None = None) -> bytes:
-    """The classifier and its weights, serialised by `jax.export` for CPU, GPU and TPU.
+    """The classifier and its weights, serialized by `jax.export` for CPU, GPU and TPU.
 
     `jax.export.deserialize(bytearray(content)).call(images)` takes one or more uint8 NHWC images,
     and returns float32 logits; for no images it raises a `ValueError`. JAX promises that versions

@@ -11,7 +11,7 @@ BLOCK = 2**19  # values in a draw: all kernels of a net of depth 20 or 32
 
 
 class HeNormal:
-    """Kernel initialiser of He et al., "Delving Deep into Rectifiers" (2015), equation 14.
+    """Kernel initializer of He et al., "Delving Deep into Rectifiers" (2015), equation 14.
 
     Kernels are normally distributed with a variance of 2 / fan-out, not truncated. All kernels of
     a net are slices of a few draws: XLA compiles each draw in a fifth of a second, which would be

@@ -146,11 +146,11 @@ class ResNet(nn.Module):
     def __call__(
         self, images: Float[Array, "n height width channels"], train: bool = False
     ) -> Float[Array, "n classes"]:
-        """Logits of normalised images.
+        """Logits of normalized images.
 
         Args:
             images: float, NHWC, height and width at least 4.
-            train: normalise by the statistics of the batch, and update `batch_stats`; `apply` then
+            train: normalize by the statistics of the batch, and update `batch_stats`; `apply` then
                 needs `mutable=["batch_stats"]`.
 
         Raises:
@@ -183,7 +183,7 @@ class ResNet(nn.Module):
             x = Stage(blocks, channels, stride, block, name=f"stage{i + 1}")(x)
         wide = jnp.promote_types(self.dtype, jnp.float32)
         x = x.mean(axis=(1, 2), dtype=wide)
-        bound = x.shape[-1] ** -0.5  # PyTorch's initialisation of a dense layer
+        bound = x.shape[-1] ** -0.5  # PyTorch's initialization of a dense layer
         uniform = partial(jax.random.uniform, minval=-bound, maxval=bound)
         head = partial(nn.Dense, dtype=wide, param_dtype=self.param_dtype)
         return head(self.num_classes, kernel_init=uniform, bias_init=uniform, name="head")(x)

@@ -12,14 +12,14 @@ MOMENTUM, EPSILON = 0.9, 1e-5
 
 
 class BatchNorm(nn.Module):
-    """Batch normalisation (Ioffe and Szegedy, 2015), the shortcut added, and ReLU.
+    """Batch normalization (Ioffe and Szegedy, 2015), the shortcut added, and ReLU.
 
     The variables are those of `flax.linen.BatchNorm` with a momentum of 0.9 and an epsilon of 1e-5.
     The gradient is written out, with both of its sums in one pass over the batch; it has no
     forward-mode derivative.
 
     Attributes:
-        use_running_average: normalise by the running statistics, not by those of the batch.
+        use_running_average: normalize by the running statistics, not by those of the batch.
         dtype: of the result; statistics and sums use at least float32.
         param_dtype: of scale and bias.
     """
@@ -32,11 +32,11 @@ class BatchNorm(nn.Module):
     def __call__(
         self, x: Float[Array, "n h w c"], shortcut: Array | None = None, relu: bool = True
     ) -> Float[Array, "n h w c"]:
-        """The batch, normalised and scaled, in `dtype`.
+        """The batch, normalized and scaled, in `dtype`.
 
         Args:
             x: of a floating-point dtype.
-            shortcut: is added to the normalised batch; of its shape.
+            shortcut: is added to the normalized batch; of its shape.
             relu: take the maximum of the sum and 0.
         """
         channels = (x.shape[-1],)
@@ -60,7 +60,7 @@ class BatchNorm(nn.Module):
 def normalize_batch(
     x: Array, scale: Array, bias: Array, shortcut: Array | None, relu: bool
 ) -> tuple[Array, Array, Array]:
-    """The batch normalised by its own statistics, plus `shortcut`, then ReLU; mean and variance."""
+    """The batch normalized by its own statistics, plus `shortcut`, then ReLU; mean and variance."""
     return _forward(x, scale, bias, shortcut, relu)[0]
 
 

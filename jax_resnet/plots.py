@@ -41,11 +41,11 @@ def draw_curves(
     rates = [record.get("learning_rate", 0.0) for record in records]
     tenth = [new < 0.2 * old and new > 0.05 * old for old, new in itertools.pairwise(rates)]
     for axes, quantity in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
-        for split, colour in (("train", "tab:blue"), ("validation", "tab:orange")):
+        for split, color in (("train", "tab:blue"), ("validation", "tab:orange")):
             values = [record.get(f"{split}_{quantity}") for record in records]
             if None not in values:
                 label = curve_label(split, quantity, label_smoothing)
-                axes.plot(steps, values, marker=marker_of(steps), color=colour, label=label)
+                axes.plot(steps, values, marker=marker_of(steps), color=color, label=label)
         if quantity == "accuracy":
             draw_references(axes, references or {})
         for drop in itertools.compress(steps, tenth):

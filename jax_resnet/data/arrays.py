@@ -1,4 +1,4 @@
-"""Labelled images in two .npy files, such as CIFAR-10.1 and CIFAR-10-C."""
+"""Labeled images in two .npy files, such as CIFAR-10.1 and CIFAR-10-C."""
 
 from pathlib import Path
 

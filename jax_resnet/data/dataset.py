@@ -14,7 +14,7 @@ from jax_resnet.errors import UserError
 Normalization = Annotated[
     Literal["channel", "pixel"],
     Doc(
-        "What images are normalised by: the mean and the standard deviation of each channel, or "
+        "What images are normalized by: the mean and the standard deviation of each channel, or "
         "the mean of each pixel alone, over the training images."
     ),
 ]

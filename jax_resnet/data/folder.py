@@ -8,7 +8,7 @@ import numpy as np
 
 from jax_resnet.data.dataset import Dataset, Split
 from jax_resnet.data.images import decode_images, list_files
-from jax_resnet.data.labels_csv import find_table, list_labelled
+from jax_resnet.data.labels_csv import find_table, list_labeled
 from jax_resnet.errors import UserError, say, some
 from jax_resnet.files import expand_home
 from jax_resnet.model import check_image_size
@@ -32,7 +32,7 @@ def load_folder(
 
     Either `data_dir` holds `train` and at least one of `test` and `val` (also called `valid` or
     `validation`), each with the same subfolders, one for each class; or it holds these subfolders
-    directly; or it holds images and a table of their classes, which `list_labelled` describes. In
+    directly; or it holds images and a table of their classes, which `list_labeled` describes. In
     these two cases each class is shuffled and divided by `split_proportions`, always in the same
     way. Every file is decoded, and all bad ones are listed at once. Copies of training images in
     the other splits are counted on stderr. The data set is flippable: a mirrored image is of the
@@ -54,7 +54,7 @@ def load_folder(
             )
         files = _read_splits(root)
     else:
-        classes = _list_classes(root) if table is None else list_labelled(table)
+        classes = _list_classes(root) if table is None else list_labeled(table)
         files = _divide(root, classes, split_proportions or _PROPORTIONS)
     names = sorted(files["train"])
     paths = [path for split in _SPLITS for name in names for path in files[split][name]]

@@ -3,11 +3,11 @@
 The rules, for every file:
 
 - The content decides the format, not the suffix: PNG, JPEG, GIF, BMP, WebP, TIFF or PPM.
-- EXIF rotation is applied, colour profiles are not. Metadata that can't be read is ignored.
-- Transparency (an alpha channel, a transparent colour) is laid over white. The fourth channel of a
+- EXIF rotation is applied, color profiles are not. Metadata that can't be read is ignored.
+- Transparency (an alpha channel, a transparent color) is laid over white. The fourth channel of a
   BMP is not transparency: many programs leave it empty.
-- Palettes, 1-bit images and CMYK are converted to the colours that they encode.
-- 16-bit gray, and 12-bit gray of a TIFF, is scaled to 8 bits; 16-bit colour loses its lower bytes.
+- Palettes, 1-bit images and CMYK are converted to the colors that they encode.
+- 16-bit gray, and 12-bit gray of a TIFF, is scaled to 8 bits; 16-bit color loses its lower bytes.
 - Every image is resized (bilinear, antialiased), without regard to its aspect ratio.
 - Of a multi-picture JPEG (MPO, from phones) the first picture is read. Other files with several
   frames or pages are refused, because nothing says which one is meant.
@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from jax_resnet.data.pixels import check, clear_colour, flatten, turned, without_metadata
+from jax_resnet.data.pixels import check, clear_color, flatten, turned, without_metadata
 from jax_resnet.errors import UserError
 
 if TYPE_CHECKING:
@@ -181,4 +181,4 @@ def _read(content: bytes) -> "Image.Image":
             raise UserError("it has several frames or pages, expected one")
         check(image, content)
         image.load()
-        return turned(flatten(image, clear_colour(content)), image)
+        return turned(flatten(image, clear_color(content)), image)

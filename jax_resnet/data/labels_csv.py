@@ -23,7 +23,7 @@ def find_table(root: Path) -> Path | None:
     return found[0] if found else None
 
 
-def list_labelled(table: Path) -> dict[str, list[Path]]:
+def list_labeled(table: Path) -> dict[str, list[Path]]:
     """The image files of every class, classes and files sorted by name.
 
     The table has the columns `id` and `label`. Its images are `ID.png` in the folder `train` beside

@@ -53,7 +53,7 @@ def _check_tiff(tags: Any, raw: bool) -> None:
     if formats != {1}:
         raise UserError("signed or undefined pixels, expected unsigned ones of 8 or 16 bits")
     if photometric is None:
-        raise UserError("its tags don't say how a colour is encoded (PhotometricInterpretation)")
+        raise UserError("its tags don't say how a color is encoded (PhotometricInterpretation)")
     if planar != 1 and (bits != {8} or photometric not in (1, 2, 5) or 1 in tags.get(338, ())):
         raise UserError("separate planes of other than 8-bit gray, RGB or CMYK")
     if photometric == 6 and raw and tuple(tags.get(530, (2, 2))) != (1, 1):
@@ -65,7 +65,7 @@ def flatten(image: "Image.Image", clear: "np.ndarray | None" = None) -> "Image.I
 
     Args:
         image: as Pillow loaded it, `check`ed.
-        clear: the value, or the values by channel, of a transparent pixel; from `clear_colour`.
+        clear: the value, or the values by channel, of a transparent pixel; from `clear_color`.
     """
     from PIL import Image
 
@@ -89,8 +89,8 @@ def flatten(image: "Image.Image", clear: "np.ndarray | None" = None) -> "Image.I
     return image if image.mode == "L" else image.convert("RGB")
 
 
-def clear_colour(content: bytes) -> "np.ndarray | None":
-    """The colour that a gray or RGB PNG declares transparent, if it does; 16-bit or 8-bit values.
+def clear_color(content: bytes) -> "np.ndarray | None":
+    """The color that a gray or RGB PNG declares transparent, if it does; 16-bit or 8-bit values.
 
     Raises:
         UserError: for one of 16-bit RGB, of which only 8 bits are decoded.
@@ -103,7 +103,7 @@ def clear_colour(content: bytes) -> "np.ndarray | None":
     if kind not in (0, 2):
         return None
     if (kind, depth) == (2, 16):
-        raise UserError("a transparent colour of 16-bit RGB, expected 8 bits or an alpha channel")
+        raise UserError("a transparent color of 16-bit RGB, expected 8 bits or an alpha channel")
     values = np.frombuffer(data[8:-4], ">u2").astype(np.int64) & (2**depth - 1)
     return values if depth == 16 else values * 255 // (2**depth - 1)
 

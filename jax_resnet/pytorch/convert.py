@@ -14,7 +14,7 @@ from jax_resnet.model import Shortcut
 from jax_resnet.pretrained import load_classifier, names
 from jax_resnet.pytorch.files import READ_SUFFIXES, read_state_dict, write_state_dict
 from jax_resnet.pytorch.names import FamilyName, families_of
-from jax_resnet.pytorch.weights import default_names, describe, from_torch, recognise, to_torch
+from jax_resnet.pytorch.weights import default_names, describe, from_torch, recognize, to_torch
 
 
 def is_classifier(source: str | os.PathLike[str]) -> bool:
@@ -80,7 +80,7 @@ def convert_from_torch(
         f"{out}: {family.name} ResNet-{model.depth}, shortcut {model.shortcut or 'none'}, "
         f"{model.num_classes} classes from {classifier.class_names[0]} to "
         f"{classifier.class_names[-1]}, images of {image_size[0]}x{image_size[1]} pixels; inputs "
-        f"normalised by mean {constants('mean', mean)}, "
+        f"normalized by mean {constants('mean', mean)}, "
         f"std {constants('std', std)}"
     )
 
@@ -104,19 +104,19 @@ def convert_to_torch(
     write_state_dict(state, out)
     net = f"{name} ResNet-{classifier.model.depth}, shortcut {shortcut or 'none'}"
     if classifier.mean.ndim > 1:
-        return f"{out}: {net}; normalise its inputs as in {source}, pixel by pixel"
+        return f"{out}: {net}; normalize its inputs as in {source}, pixel by pixel"
     numbers = [
         f"{each} {' '.join(f'{value:.6g}' for value in getattr(classifier, each).tolist())}"
         for each in ("mean", "std")
     ]
     flags = [f"--{each}" for each in numbers]
-    if describe(state, recognise(state), "auto").shortcut != shortcut:
+    if describe(state, recognize(state), "auto").shortcut != shortcut:
         flags += ["--shortcut", shortcut or "none"]
     if classifier.image_size != CIFAR_SIZE:
         flags += ["--image-size", *map(str, classifier.image_size)]
     if classifier.class_names != default_names(len(classifier.class_names), classifier.channels):
         flags += ["--class-names", *map(shlex.quote, classifier.class_names)]
     return (
-        f"{out}: {net}; normalise its inputs by {', '.join(numbers)}; the file holds neither these "
+        f"{out}: {net}; normalize its inputs by {', '.join(numbers)}; the file holds neither these "
         f"nor class names, so to convert it back add {' '.join(flags)}"
     )

@@ -51,7 +51,7 @@ def from_torch(
     """
     state = {name: np.asarray(array) for name, array in without_prefixes(state_dict).items()}
     state = {name: array for name, array in state.items() if not UNUSED.search(name)}
-    family = recognise(state)
+    family = recognize(state)
     model = describe(state, family, shortcut)
     channels = _shape(state, f"{family.stem_conv}.weight", 4)[1]
     variables = _transpose(state, family, model, channels)
@@ -151,7 +151,7 @@ def without_prefixes(state_dict: Mapping[str, np.ndarray]) -> dict[str, np.ndarr
     return state
 
 
-def recognise(state: Mapping[str, np.ndarray]) -> Family:
+def recognize(state: Mapping[str, np.ndarray]) -> Family:
     """The family that has names for the stem and the head among the keys.
 
     Raises:

@@ -15,7 +15,7 @@ QUANTITIES = ("train_loss", "validation_loss", "train_accuracy", "validation_acc
 MARKERS = dict(zip(PUBLISHED, ("C1D", "C2s"), strict=True))
 BESIDE = 0.2  # of the distance between two nets, so that no mark hides another
 
-Labelled = Sequence[tuple[str, Group]]
+Labeled = Sequence[tuple[str, Group]]
 
 
 def draw_comparison(groups: Sequence[Group], folder: Path) -> list[Path]:
@@ -25,13 +25,13 @@ def draw_comparison(groups: Sequence[Group], folder: Path) -> list[Path]:
         The paths of the figures; those of validation are left out if a run has none.
     """
     names = net_names(groups)
-    labelled = [(f"{name}-{g.depth}", g) for name, g in zip(names, groups, strict=True)]
+    labeled = [(f"{name}-{g.depth}", g) for name, g in zip(names, groups, strict=True)]
     paths = []
     for quantity in QUANTITIES:
         if all(quantity in line for group in groups for run in group.records for line in run):
-            paths.append(_figure(folder / f"{quantity}.png", _curves(labelled, quantity)))
-    paths.append(_figure(folder / "test_accuracy.png", _points(labelled)))
-    paths.append(_figure(folder / "gradient_norms.png", _norms(labelled)))
+            paths.append(_figure(folder / f"{quantity}.png", _curves(labeled, quantity)))
+    paths.append(_figure(folder / "test_accuracy.png", _points(labeled)))
+    paths.append(_figure(folder / "gradient_norms.png", _norms(labeled)))
     return paths
 
 
@@ -44,7 +44,7 @@ def _figure(path: Path, draw: Callable[[Any], None]) -> Path:
     return path
 
 
-def _curves(groups: Labelled, quantity: str) -> Callable[[Any], None]:
+def _curves(groups: Labeled, quantity: str) -> Callable[[Any], None]:
     """The mean over the seeds as a line, their range as a band."""
 
     def draw(figure: Any) -> None:
@@ -67,7 +67,7 @@ def _curves(groups: Labelled, quantity: str) -> Callable[[Any], None]:
     return draw
 
 
-def _points(groups: Labelled) -> Callable[[Any], None]:
+def _points(groups: Labeled) -> Callable[[Any], None]:
     """The mean of each net's seeds with their standard deviation; where there are several, each of
     them to the left; and to the right the published accuracies."""
     nets = [(place, group) for place, (_, group) in enumerate(groups)]
@@ -96,8 +96,8 @@ def _points(groups: Labelled) -> Callable[[Any], None]:
     return draw
 
 
-def _norms(groups: Labelled) -> Callable[[Any], None]:
-    """A panel for each part of the net; the dot at step 0 is the norm at initialisation."""
+def _norms(groups: Labeled) -> Callable[[Any], None]:
+    """A panel for each part of the net; the dot at step 0 is the norm at initialization."""
 
     def draw(figure: Any) -> None:
         figure.set_size_inches(3 * len(PARTS), 3.5)

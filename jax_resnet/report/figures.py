@@ -1,4 +1,4 @@
-"""The figures of a report: SVG in the colour of the surrounding text, light or dark."""
+"""The figures of a report: SVG in the color of the surrounding text, light or dark."""
 
 import io
 from collections.abc import Callable, Mapping, Sequence
@@ -29,7 +29,7 @@ def curves(
     smoothings: Mapping[str, float] | None = None,
     references: Mapping[str, float] | None = None,
 ) -> str:
-    """`loss` or `accuracy` over the steps: training dashed, validation solid, a colour per run.
+    """`loss` or `accuracy` over the steps: training dashed, validation solid, a color per run.
 
     Args:
         runs: the records of each run by its name.

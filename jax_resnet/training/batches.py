@@ -114,7 +114,7 @@ def augment(
     flip: Flip,
     cutout: Cutout,
 ) -> Float[Array, "views h w c"]:
-    """Normalised images, each shifted by up to `pad` pixels and perhaps mirrored.
+    """Normalized images, each shifted by up to `pad` pixels and perhaps mirrored.
 
     Args:
         images: the batch.
@@ -122,7 +122,7 @@ def augment(
         crop_key, flip_key, cutout_key: of the step.
         mean, std: as in `Classifier`.
         pad: pixels added on each side before the crop back to size.
-        pad_mode: see `PadMode`; "mean", zero after normalisation, is the paper's, which subtracts
+        pad_mode: see `PadMode`; "mean", zero after normalization, is the paper's, which subtracts
             the mean first.
         flip: see `Config.flip`; "random" mirrors with probability 1/2.
         cutout: see `Cutout`; "dual" gives all first copies before all second ones.
@@ -172,20 +172,20 @@ def mirror(x: Float[Array, "b h w c"], chosen: Bool[Array, " b"]) -> Float[Array
 
 
 def cut_out(x: Float[Array, "b h w c"], key: Key[Array, ""], side: int) -> Float[Array, "b h w c"]:
-    """Sets a square in each normalised image to 0, the mean (DeVries and Taylor, 2017).
+    """Sets a square in each normalized image to 0, the mean (DeVries and Taylor, 2017).
 
     Args:
         x: the batch.
         key: of the step.
-        side: of the square in pixels, an even number. Its centre is any pixel, so a part of it may
+        side: of the square in pixels, an even number. Its center is any pixel, so a part of it may
             lie outside.
     """
     n, height, width, _ = x.shape
     row_key, column_key = jax.random.split(key)
 
     def covered(key: Key[Array, ""], size: int) -> Bool[Array, "b size"]:
-        centre = jax.random.randint(key, (n, 1), 0, size)
-        return abs(jnp.arange(size)[None] - centre + 0.5) < side / 2
+        center = jax.random.randint(key, (n, 1), 0, size)
+        return abs(jnp.arange(size)[None] - center + 0.5) < side / 2
 
     rows, columns = covered(row_key, height), covered(column_key, width)
     return jnp.where((rows[:, :, None] & columns[:, None])[..., None], 0, x)

@@ -121,7 +121,7 @@ class Config:
 
     precision: Precision = "default"
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
-    """Of initialisation, validation split, data order and augmentation."""
+    """Of initialization, validation split, data order and augmentation."""
     seeds: Annotated[int, Field(ge=1)] = 1
     """Number of runs, with this seed and the following ones; several devices train one each."""
 

@@ -20,7 +20,7 @@ Freeze = Annotated[
     Literal["none", "stages"],
     Doc(
         "Train all layers of the net of `init` (none), or the last one only (stages): the others, "
-        "and BatchNorm's running statistics, which it then normalises by, stay as they are there. "
+        "and BatchNorm's running statistics, which it then normalizes by, stay as they are there. "
         "SGD trains the last layer, whatever the optimizer."
     ),
 ]
@@ -102,7 +102,7 @@ def train_step(
 
     Args:
         state: jit with `donate_argnums=0` to update it in place.
-        images: normalised and augmented, NHWC; or two views of each image, all first ones before
+        images: normalized and augmented, NHWC; or two views of each image, all first ones before
             all second ones, and then `CONSISTENCY` times the mean squared difference of their
             logits is added to the loss.
         labels: in `[0, num_classes)`.

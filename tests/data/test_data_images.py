@@ -18,7 +18,7 @@ def save(path, image, **options):
 
 
 @pytest.mark.parametrize("suffix", ["png", "bmp", "gif", "tif", "ppm", "webp", "jpg"])
-def test_every_format_gives_its_colour(tmp_path, suffix):
+def test_every_format_gives_its_color(tmp_path, suffix):
     options = {"lossless": True} if suffix == "webp" else {}
     path = save(tmp_path / f"image.{suffix}", Image.new("RGB", (9, 7), ORANGE), **options)
     pixels = decode_image(path, 7, 9, 3)
@@ -60,7 +60,7 @@ def test_transparency_is_laid_over_white(tmp_path, mode):
     assert abs(int(decode_image(save(tmp_path / "b.png", half), 4, 4, 1).max()) - 127) <= 1
 
 
-def test_a_palette_gives_its_colours_and_its_clear_one_white(tmp_path):
+def test_a_palette_gives_its_colors_and_its_clear_one_white(tmp_path):
     image = Image.new("P", (4, 4), 1)
     image.putpalette([0, 0, 0, *ORANGE])
     np.testing.assert_array_equal(

@@ -32,7 +32,7 @@ def images():
     return np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3), np.uint8)
 
 
-def test_logits_are_the_models_on_normalised_images(classifier, images):
+def test_logits_are_the_models_on_normalized_images(classifier, images):
     logits = jax.jit(lambda c, x: c(x))(classifier, images)
     x = (images / np.float32(255) - 0.4) / 0.2
     assert logits.dtype == jnp.float32

@@ -109,7 +109,7 @@ def test_another_shortcut_is_refused():
         ResNet(8, shortcut="identity")
 
 
-def test_initialisation_is_he_normal_and_not_truncated():
+def test_initialization_is_he_normal_and_not_truncated():
     params = init(ResNet(14))["params"]
     kernel = np.asarray(params["stage3"]["block2"]["conv1"]["kernel"])
     std = (2 / (9 * 64)) ** 0.5

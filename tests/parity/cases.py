@@ -61,7 +61,7 @@ def draw_tensor(name: str, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def draw_batches(case: Case) -> tuple[np.ndarray, np.ndarray]:
-    """Normalised images (steps, batch, height, width, channels) and labels (steps, batch)."""
+    """Normalized images (steps, batch, height, width, channels) and labels (steps, batch)."""
     rng = np.random.RandomState(zlib.crc32(str(case).encode()))
     pixels = rng.randint(0, 256, (case.steps, BATCH, case.size, case.size, 3))
     return (pixels / 255 - 0.5) / 0.25, rng.randint(0, CLASSES, (case.steps, BATCH))

@@ -87,8 +87,8 @@ def record(case: Case) -> dict[str, np.ndarray]:
     """Results by name.
 
     - `losses`: of each step.
-    - `momenta`: after the first step, the gradients with weight decay; summarised.
-    - `tensors`: weights and running statistics after the last step; summarised.
+    - `momenta`: after the first step, the gradients with weight decay; summarized.
+    - `tensors`: weights and running statistics after the last step; summarized.
     - `eval_logits`: of the first batch, after the last step.
     """
     net = Net(case).double()

@@ -192,7 +192,7 @@ def test_two_arrays_of_one_name_are_refused():
 
 
 @pytest.mark.parametrize("state", [{}, {"features.0.weight": np.zeros((64, 3, 3, 3))}])
-def test_other_nets_are_not_recognised(state):
+def test_other_nets_are_not_recognized(state):
     with pytest.raises(UserError, match="no known names of layers"):
         from_torch(state)
 

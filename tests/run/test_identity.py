@@ -26,7 +26,7 @@ def renamed(dataset):
     return dataclasses.replace(dataset, class_names=("b", "z"))
 
 
-def relabelled(dataset):
+def relabeled(dataset):
     labels = dataset.train.labels.copy()
     labels[:2] = labels[1::-1]
     return dataclasses.replace(dataset, train=Split(dataset.train.images, labels))
@@ -52,7 +52,7 @@ def smaller(dataset):
     ("change", "words"),
     [
         (renamed, "the class names were ['a', 'b'], and are ['b', 'z']"),
-        (relabelled, "the fingerprints of the images and their labels were"),
+        (relabeled, "the fingerprints of the images and their labels were"),
         (with_another_pixel, "the fingerprints of the images and their labels were"),
         (shuffled, "the fingerprints of all images in order were"),
         (smaller, "the numbers of images were {'train': 64,"),

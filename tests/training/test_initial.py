@@ -67,7 +67,7 @@ def test_training_from_a_net_trains(config, trained, dataset):
 
 
 def of_classes(dataset, names):
-    """The same images, labelled modulo the number of the names."""
+    """The same images, labeled modulo the number of the names."""
     splits = {
         name: Split(split.images, split.labels % len(names))
         for name in ("train", "validation", "test")

@@ -46,7 +46,7 @@ def canonical_order(split: Split) -> tuple[list[int], str]:
 
     Every copy of a data set gives the same order, so a validation split drawn by position is the
     same from every source; and two splits have the same fingerprint of 32 hexadecimal digits if
-    and only if they hold the same labelled images. 50,000 CIFAR images take about 0.4 s.
+    and only if they hold the same labeled images. 50,000 CIFAR images take about 0.4 s.
     """
     hashes = split.hashes()
     order = sorted(range(len(hashes)), key=hashes.__getitem__)
