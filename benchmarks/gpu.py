@@ -169,17 +169,17 @@ def jax_steps(row: Row, seed: int) -> Any:
     dispatch: Any = row.dispatch
     programs = make_programs(config, row.images, mesh, dispatch)
     data = device_data(split, config.normalization, mesh)
-    state = together.join([init_state(config, 10, (32, 32, 3), mesh)] * row.together)
-    totals = together.join([programs.zeros()] * row.together)
-    epoch = together.join([programs.draw_epoch(seed, 0)] * row.together)
-    data, step = together.join([data] * row.together), 0
+    state = together.stack([init_state(config, 10, (32, 32, 3), mesh)] * row.together)
+    totals = together.stack([programs.zeros()] * row.together)
+    epoch = together.stack([programs.draw_epoch(seed, 0)] * row.together)
+    data, step = together.stack([data] * row.together), 0
 
     def run(steps: int) -> int:
         nonlocal state, totals, step
         first = step
         while step < first + steps:
             state, totals = programs.advance(state, totals, data, epoch)
-            step = programs.steps_until(step)
+            step = programs.next_step(step)
         jax.block_until_ready(state)
         return step - first
 

@@ -28,13 +28,13 @@ from shapes import IMAGES, arguments
 
 from jax_resnet.training import turns
 from jax_resnet.training.config import Config, RecipeName
-from jax_resnet.training.dispatch import GRAPH, loop, of_each_run, pack
+from jax_resnet.training.dispatch import GRAPH_OPTIONS, loop, of_each_run, pack
 from jax_resnet.training.programs import make_programs, make_step
 from jax_resnet.training.recipes import RECIPES
 
 # Of one step; XLA's next version may need a few more.
-MOST: dict[RecipeName, int] = {"article": 300, "fast": 500}
-MORE = 50  # where one program trains several runs
+MAX_KERNELS: dict[RecipeName, int] = {"article": 300, "fast": 500}
+EXTRA_KERNELS = 50  # where one program trains several runs
 CONVOLUTIONS = 56  # 19 forward, 18 for the gradient of their inputs, 19 for that of their kernels
 H100 = """
 platform_name: "CUDA"
@@ -70,11 +70,11 @@ gpu_device_info {
 def command() -> None:
     print("| recipe | precision | runs | kernels a step | convolutions | BatchNorm | other |")
     print("|---|---|---:|---:|---:|---:|---:|")
-    for name, runs in itertools.product(MOST, (1, turns.MOST)):
+    for name, runs in itertools.product(MAX_KERNELS, (1, turns.MAX_RUNS)):
         for precision in ("bf16", "default"):
             text = compile_steps(replace(RECIPES[name], precision=precision), runs)
             counts = kernels(text)
-            total, most = counts.total(), MOST[name] + (0 if runs == 1 else MORE)
+            total, most = counts.total(), MAX_KERNELS[name] + (0 if runs == 1 else EXTRA_KERNELS)
             parts = " | ".join(str(counts[part]) for part in ("convolutions", "BatchNorm", "other"))
             print(f"| {name} | {precision} | {runs} | {total} | {parts} |", flush=True)
             check_graph()
@@ -87,8 +87,8 @@ def compile_steps(config: Config, runs: int) -> str:
     gpu = topologies.get_topology_desc("", "cuda", target_config=H100, topology="1x1x1").devices
     mesh = Mesh(np.array(gpu[:1]), ("data",), axis_types=(AxisType.Auto,))
     programs = make_programs(config, IMAGES, mesh, dispatch="loop")
-    steps = loop(of_each_run(make_step(config, mesh)), programs.steps_until, pack)
-    jitted: Any = jax.jit(steps, donate_argnums=0, compiler_options=GRAPH)
+    steps = loop(of_each_run(make_step(config, mesh)), programs.next_step, pack)
+    jitted: Any = jax.jit(steps, donate_argnums=0, compiler_options=GRAPH_OPTIONS)
     of_one = arguments(config, programs)
     together = jax.tree.map(
         lambda a: jax.ShapeDtypeStruct((runs, *a.shape), a.dtype, sharding=a.sharding), of_one

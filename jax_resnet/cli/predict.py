@@ -17,8 +17,8 @@ from jax_resnet.plots import MAX_IN_GRID, draw_grid
 from jax_resnet.predict import predict
 from jax_resnet.report.models import load_model
 
-TOP = 3  # classes of an image that are printed
-NAMED = 5  # files that are named where many are skipped
+TOP_K = 3  # classes of an image that are printed
+MAX_NAMED = 5  # files that are named where many are skipped
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def find_images(paths: Sequence[Path]) -> list[Path]:
     if not files:
         raise UserError("no images are given, expected image files or folders of them")
     if skipped:
-        names = some([*map(str, skipped)], NAMED)
+        names = some([*map(str, skipped)], MAX_NAMED)
         say(f"skipped, as not images of a known format ({formats}): {names}")
     return files
 
@@ -122,7 +122,7 @@ def as_table(files: Sequence[Path], names: Sequence[str], probabilities: np.ndar
     longest, wide = max(map(len, labels)), max(map(len, names))
     lines = []
     for label, row in zip(labels, probabilities, strict=True):
-        best = [f"{name:<{wide}} {value:6.1%}" for name, value in ranked(names, row)[:TOP]]
+        best = [f"{name:<{wide}} {value:6.1%}" for name, value in ranked(names, row)[:TOP_K]]
         lines.append(f"{label:<{longest}}  {'   '.join(best)}")
     return lines
 

@@ -13,7 +13,7 @@ from jax_resnet.training.published import PUBLISHED
 
 QUANTITIES = ("train_loss", "validation_loss", "train_accuracy", "validation_accuracy")
 MARKERS = dict(zip(PUBLISHED, ("C1D", "C2s"), strict=True))
-BESIDE = 0.2  # of the distance between two nets, so that no mark hides another
+OFFSET = 0.2  # of the distance between two nets, so that no mark hides another
 
 Labeled = Sequence[tuple[str, Group]]
 
@@ -75,9 +75,9 @@ def _points(groups: Labeled) -> Callable[[Any], None]:
     name = "mean ± standard deviation" if several else "one seed"
     points: dict[tuple[str, str], list[tuple[float, float]]] = {}
     points[name, "o"] = [(place, g.mean) for place, g in nets]
-    points["a seed", "k."] = [(x - BESIDE, value) for x, g in several for value in g.accuracies]
+    points["a seed", "k."] = [(x - OFFSET, value) for x, g in several for value in g.accuracies]
     for source, marker in MARKERS.items():
-        found = [(place + BESIDE, g.published(source)) for place, g in nets]
+        found = [(place + OFFSET, g.published(source)) for place, g in nets]
         points[source, marker] = [(x, value) for x, value in found if value is not None]
 
     def draw(figure: Any) -> None:

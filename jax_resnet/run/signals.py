@@ -33,7 +33,7 @@ def stop_signals() -> Iterator[list[int]]:
         yield caught
 
 
-def check(signals: list[int]) -> None:
+def raise_if_stopped(signals: list[int]) -> None:
     """Raises `Interrupted` if a signal was noted."""
     if signals:
         raise Interrupted(signals[0])

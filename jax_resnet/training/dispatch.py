@@ -23,7 +23,7 @@ Dispatch = Annotated[
 GPUS = ("gpu", "cuda")  # names of the platform, of a device and of a described one
 Step = Callable[..., Any]  # `(state, totals, *others)` to the next state and totals
 # XLA's own list, and the last two, without which a graph ends at every convolution.
-GRAPH = {
+GRAPH_OPTIONS = {
     "xla_gpu_enable_command_buffer": "FUSION,CUBLAS,CUBLASLT,CUSTOM_CALL,CUDNN,"
     "DYNAMIC_SLICE_FUSION,CONVOLUTION,WHILE"
 }
@@ -62,7 +62,7 @@ class Jitted:
 
 
 def jit_steps(
-    step: Step, steps_until: Callable[[Any], Any], dispatch: Dispatch, sharding: Any
+    step: Step, next_step: Callable[[Any], Any], dispatch: Dispatch, sharding: Any
 ) -> Jitted:
     """The steps of one dispatch, jitted; they donate the state.
 
@@ -71,7 +71,7 @@ def jit_steps(
 
     Args:
         step: one step of one run.
-        steps_until: the step that a dispatch reaches from a step.
+        next_step: the step that a dispatch reaches from a step.
         dispatch: see `Dispatch`.
         sharding: of all results.
     """
@@ -81,9 +81,9 @@ def jit_steps(
         case "step":
             return jit_once(step, **options)
         case "loop":
-            return jit_once(loop(step, steps_until), **options)
+            return jit_once(loop(step, next_step), **options)
         case "graph":
-            return jit_graph(loop(step, steps_until, pack), **options)
+            return jit_graph(loop(step, next_step, pack), **options)
         case _:
             assert_never(dispatch)
 
@@ -98,28 +98,28 @@ def of_each_run(step: Step) -> Step:
     return steps
 
 
-def reached(state: Any) -> jax.Array:
+def step_of(state: Any) -> jax.Array:
     """The step of a run, or of several, which is the same."""
     return state.step[0] if state.step.ndim else state.step
 
 
-def as_it_is(tree: Any) -> tuple[Any, Callable[[Any], Any]]:
+def unpacked(tree: Any) -> tuple[Any, Callable[[Any], Any]]:
     """A tree, and what undoes nothing: as `pack`, without packing."""
     return tree, lambda same: same
 
 
 def loop(
     step: Step,
-    steps_until: Callable[[Any], Any],
-    pack: Callable[[Any], tuple[Any, Callable[[Any], Any]]] = as_it_is,
+    next_step: Callable[[Any], Any],
+    pack: Callable[[Any], tuple[Any, Callable[[Any], Any]]] = unpacked,
 ) -> Step:
     """Steps in a loop on the device, which carries state and totals packed."""
 
     def steps(state: Any, totals: Any, *others: Any) -> Any:
-        stop = steps_until(reached(state))
+        stop = next_step(step_of(state))
         packed, unpack = pack((state, totals))
         done = jax.lax.while_loop(
-            lambda carry: reached(unpack(carry)[0]) < stop,
+            lambda carry: step_of(unpack(carry)[0]) < stop,
             lambda carry: pack(step(*unpack(carry), *others))[0],
             packed,
         )
@@ -156,10 +156,10 @@ def jit_graph(function: Step, **options: Any) -> Jitted:
     The first call launches each kernel, since cuDNN loads its kernels when they are first launched,
     which it can't while they are recorded. `XLA_FLAGS` that name the same option take precedence.
     """
-    if next(iter(GRAPH)) in os.environ.get("XLA_FLAGS", "") or not knows(GRAPH):
+    if next(iter(GRAPH_OPTIONS)) in os.environ.get("XLA_FLAGS", "") or not knows(GRAPH_OPTIONS):
         return jit_once(function, **options)
     launched, calls = jax.jit(function, **options), itertools.count()
-    graph = jax.jit(function, compiler_options=GRAPH, **options)
+    graph = jax.jit(function, compiler_options=GRAPH_OPTIONS, **options)
 
     def run(*arguments: Any) -> Any:
         return (graph if next(calls) else launched)(*arguments)

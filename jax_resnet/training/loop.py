@@ -15,14 +15,14 @@ from jax_resnet.run.distributed import is_first, preempted, say_first
 from jax_resnet.run.folder import OpenRun
 from jax_resnet.run.profiling import Profile
 from jax_resnet.run.progress import Progress
-from jax_resnet.run.signals import SIGTERM, check
+from jax_resnet.run.signals import SIGTERM, raise_if_stopped
 from jax_resnet.training.config import Config
 from jax_resnet.training.curves import Curves
-from jax_resnet.training.dispatch import reached
+from jax_resnet.training.dispatch import step_of
 from jax_resnet.training.evaluation import Padded, evaluate
 from jax_resnet.training.programs import Programs
 from jax_resnet.training.step import Metrics, TrainState
-from jax_resnet.training.together import join, split
+from jax_resnet.training.together import stack, unstack
 
 
 @dataclass(frozen=True)
@@ -71,11 +71,11 @@ def fit(
     """
     config, dispatches = trainings[0].config, count()
     states, totals = ([start[name] for start in starts] for name in ("state", "totals"))
-    data, step = join([each.data for each in trainings]), int(states[0].step)
+    data, step = stack([each.data for each in trainings]), int(states[0].step)
     label = label_of(trainings, programs)
     if step < config.steps:
-        compile_ahead(trainings, programs, join(states), join(totals), data)
-        check(stops)
+        compile_ahead(trainings, programs, stack(states), stack(totals), data)
+        raise_if_stopped(stops)
     with (
         Progress(config.steps, config.batch_size, step, label) as progress,
         Profile(trainings[0].run.folder / "profile", config.profile, step) as profile,
@@ -97,13 +97,13 @@ def fit(
 
         while step < config.steps:
             first, started = step, time.monotonic()
-            ends = run_epoch(trainings, programs, join(states), join(totals), data, should_stop)
-            states, totals = (split(tree, len(trainings)) for tree in ends)
+            ends = run_epoch(trainings, programs, stack(states), stack(totals), data, should_stop)
+            states, totals = (unstack(tree, len(trainings)) for tree in ends)
             step, seconds = int(states[0].step), time.monotonic() - started
             speed = round((step - first) * config.batch_size / seconds, 1)
             ended = speed if step == programs.epoch_end(first) else None
-            totals = keep_all(trainings, states, totals, programs, ended, tell)
-            check(stops)
+            totals = save_all(trainings, states, totals, programs, ended, tell)
+            raise_if_stopped(stops)
     return states
 
 
@@ -117,7 +117,7 @@ def label_of(trainings: Sequence[Training], programs: Programs) -> str:
 
 def draw_epochs(trainings: Sequence[Training], programs: Programs, step: int) -> Any:
     """The epoch of a step, of each run."""
-    return join([programs.draw_epoch(each.config.seed, step) for each in trainings])
+    return stack([programs.draw_epoch(each.config.seed, step) for each in trainings])
 
 
 def compile_ahead(
@@ -128,7 +128,7 @@ def compile_ahead(
     label = label_of(trainings, programs)
     say_first(f"{label}compiling the training step")
     started = time.monotonic()
-    programs.advance.compile(state, *others, draw_epochs(trainings, programs, int(reached(state))))
+    programs.advance.compile(state, *others, draw_epochs(trainings, programs, int(step_of(state))))
     say_first(f"{label}compiled in {time.monotonic() - started:.1f} s")
 
 
@@ -141,13 +141,13 @@ def run_epoch(
     should_stop: Callable[[int, Metrics], bool],
 ) -> tuple[TrainState, Metrics]:
     """Trains to the end of the epoch, or until `should_stop(step, totals)` after a dispatch."""
-    step = int(reached(state))
+    step = int(step_of(state))
     end = programs.epoch_end(step)
     epoch = draw_epochs(trainings, programs, step)
     while step < end:
         before = totals
         state, totals = programs.advance(state, totals, data, epoch)
-        step = programs.steps_until(step)
+        step = programs.next_step(step)
         jax.block_until_ready(before)  # never more than one dispatch ahead
         if should_stop(step, totals):
             break
@@ -175,7 +175,7 @@ def summarize(
     }
 
 
-def keep_all(
+def save_all(
     trainings: Sequence[Training],
     states: Sequence[TrainState],
     totals: Sequence[Metrics],
@@ -183,12 +183,12 @@ def keep_all(
     speed: float | None,
     tell: Callable[[Training, dict[str, Any]], None],
 ) -> list[Metrics]:
-    """Keeps each run as `keep` does, those after one that fails too, and calls `tell` with each
+    """Saves each run as `save` does, those after one that fails too, and calls `tell` with each
     record; then raises the first error. The totals to go on with."""
     kept, errors = list(totals), []
     for i, training in enumerate(trainings):
         try:
-            kept[i], record = keep(training, states[i], totals[i], programs, speed)
+            kept[i], record = save(training, states[i], totals[i], programs, speed)
         except UserError as error:
             errors.append(error)
             continue
@@ -199,7 +199,7 @@ def keep_all(
     return kept
 
 
-def keep(
+def save(
     training: Training, state: TrainState, totals: Metrics, programs: Programs, speed: float | None
 ) -> tuple[Metrics, dict[str, Any] | None]:
     """Checks the state and writes its checkpoint; at an epoch's end, which alone has a speed, the

@@ -25,7 +25,7 @@ from jax_resnet.training.precision import dtype_on, matmul_precision
 from jax_resnet.training.step import Metrics, TrainState, train_step
 
 MAX_STEPS = 200  # in one dispatch, so that signals are answered and the progress bar moves
-KEPT = 16  # programs that are kept in this process, so that another run does not compile them again
+CACHED_PROGRAMS = 16  # of this process, so that another run does not compile them again
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Programs:
         advance: `(state, totals, data, epoch)` to the next state and totals; donates the
             state. One step on CPU; elsewhere up to `MAX_STEPS`, but not past the epoch's end.
             `advance.compile` takes the same arguments.
-        steps_until: the step that `advance` reaches from a step.
+        next_step: the step that `advance` reaches from a step.
         epoch_end: the step at which the epoch of a step ends, or the run does.
         zeros: totals of no steps.
     """
@@ -46,7 +46,7 @@ class Programs:
     mesh: Mesh
     draw_epoch: Callable[[Any, Any], batches.Epoch]
     advance: Jitted
-    steps_until: Callable[[int], int]
+    next_step: Callable[[int], int]
     epoch_end: Callable[[int], int]
     zeros: Callable[[], Metrics]
 
@@ -82,7 +82,7 @@ def init_state(
     return init(batches.keys_of(config.seed).init)
 
 
-@lru_cache(KEPT)
+@lru_cache(CACHED_PROGRAMS)
 def _make_init(
     config: Config, dtype: Any, num_classes: int, image_shape: tuple[int, int, int], mesh: Mesh
 ) -> Callable[[Any], TrainState]:
@@ -126,7 +126,7 @@ def make_programs(
     return _make_programs(config.of_any_seed(), count, mesh, dispatch)
 
 
-@lru_cache(KEPT)
+@lru_cache(CACHED_PROGRAMS)
 def _make_programs(config: Config, count: int, mesh: Mesh, dispatch: Dispatch) -> Programs:
     everywhere, size = replicated(mesh), config.batch_size
 
@@ -136,7 +136,7 @@ def _make_programs(config: Config, count: int, mesh: Mesh, dispatch: Dispatch) -
     def epoch_end(step: Any) -> Any:
         return least(batches.epoch_end(step, count, size), config.steps)
 
-    def steps_until(step: Any) -> Any:
+    def next_step(step: Any) -> Any:
         return step + 1 if dispatch == "step" else least(epoch_end(step), step + MAX_STEPS)
 
     draw_epoch = jax.jit(
@@ -145,8 +145,8 @@ def _make_programs(config: Config, count: int, mesh: Mesh, dispatch: Dispatch) -
     return Programs(
         mesh=mesh,
         draw_epoch=lambda seed, step: draw_epoch(jnp.uint32(seed), jnp.int32(step)),
-        advance=jit_steps(make_step(config, mesh), steps_until, dispatch, everywhere),
-        steps_until=steps_until,
+        advance=jit_steps(make_step(config, mesh), next_step, dispatch, everywhere),
+        next_step=next_step,
         epoch_end=epoch_end,
         zeros=jax.jit(_zeros, out_shardings=everywhere),
     )

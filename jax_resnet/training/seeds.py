@@ -15,7 +15,7 @@ from jax_resnet.errors import UserError
 from jax_resnet.files import locked, write_json, writing
 from jax_resnet.run.folder import Run, chosen
 from jax_resnet.training.config import Config
-from jax_resnet.training.turns import on_all
+from jax_resnet.training.turns import train_on_devices
 
 
 def train_seeds(config: Config) -> dict[str, Any]:
@@ -32,7 +32,7 @@ def train_seeds(config: Config) -> dict[str, Any]:
         - `lost_steps`, by run: the step of a state that was better and is lost, if there is one.
 
     Raises:
-        UserError: if the common folder holds something else; as `on_all`.
+        UserError: if the common folder holds something else; as `train_on_devices`.
         Interrupted: when stopped; every begun run is saved.
     """
     if jax.process_count() > 1:
@@ -40,7 +40,7 @@ def train_seeds(config: Config) -> dict[str, Any]:
             f"`seeds` is {config.seeds}, expected 1 where several processes train together"
         )
     refuse_others(config)
-    results = on_all(jax.devices(), config)
+    results = train_on_devices(jax.devices(), config)
     runs = list(config.each_seed())
     scores = {run.run_name: chosen(each) for run, each in zip(runs, results, strict=True)}
     accuracies = [each["accuracy"] for each in scores.values()]

@@ -8,13 +8,13 @@ import jax
 import jax.numpy as jnp
 
 
-def join(trees: Sequence[Any]) -> Any:
+def stack(trees: Sequence[Any]) -> Any:
     """One tree; the tree itself where there is only one."""
     return _stack(trees) if len(trees) > 1 else trees[0]
 
 
-def split(tree: Any, count: int) -> list[Any]:
-    """The trees of `join`."""
+def unstack(tree: Any, count: int) -> list[Any]:
+    """The trees of `stack`."""
     return _unstack(tree, count) if count > 1 else [tree]
 
 

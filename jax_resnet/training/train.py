@@ -14,7 +14,7 @@ from jax_resnet.run.distributed import first_decides, name_runtime_errors
 from jax_resnet.run.environment import environment, pinned
 from jax_resnet.run.folder import Run
 from jax_resnet.run.progress import announce
-from jax_resnet.run.signals import check, stop_signals
+from jax_resnet.run.signals import raise_if_stopped, stop_signals
 from jax_resnet.training.begin import refuse_test_scores
 from jax_resnet.training.config import Config
 from jax_resnet.training.config_file import refuse_changes
@@ -86,12 +86,12 @@ def train_together(
         config, dataset = runs[0]
         mesh = make_mesh(devices)
         programs = make_programs(config, len(dataset.train), mesh)
-        opened = [hold(held, *run, programs, stops) for run in runs]
+        opened = [open_training(held, *run, programs, stops) for run in runs]
         trainings, starts = zip(*opened, strict=True)
         steps = [int(start["state"].step) for start in starts]
         if len({*steps}) > 1:
             raise UserError(f"the runs have reached the steps {steps}, expected the same step")
-        check(stops)
+        raise_if_stopped(stops)
         states = fit(trainings, programs, starts, stops, on_epoch)
         return [
             finish(training, state, programs, dataset, stops)
@@ -99,7 +99,7 @@ def train_together(
         ]
 
 
-def hold(
+def open_training(
     held: ExitStack,
     config: Config,
     dataset: Dataset,
@@ -110,7 +110,7 @@ def hold(
     check_recipe(config)
     check_suits(config, dataset)
     given = read_init(config, dataset)
-    check(stops)
+    raise_if_stopped(stops)
     mesh = programs.mesh
     announce(config.run_name, dataset.name, dataset.counts, list(mesh.devices.flat))
     settings, where = config.to_json(), environment(mesh.devices.flat)
@@ -124,7 +124,7 @@ def hold(
     state = init_state(config, dataset.num_classes, dataset.image_shape, mesh)
     if run.latest is None:
         state = start_from(state, config, given, dataset.class_names)
-    check(stops)
+    raise_if_stopped(stops)
     training = Training(
         config=config,
         run=run,
@@ -180,7 +180,7 @@ def finish(
     training.curves.draw()
     classifier = training.classify(state)
     last = scores(classifier, config.steps)
-    check(stops)
+    raise_if_stopped(stops)
     result, best = {"last": last}, run.best
     if best == config.steps:
         result["best"] = last
@@ -190,6 +190,6 @@ def finish(
         result["best"] = scores(classifier, best)
     if best is not None and (lost := run.lost) is not None:
         result["best"] = result["best"] | {"lost_step": lost}
-    check(stops)
+    raise_if_stopped(stops)
     run.finish(classifier, result)
     return result

@@ -18,19 +18,19 @@ from jax_resnet.errors import UserError, say
 from jax_resnet.run.checkpoints import saved_step
 from jax_resnet.run.folder import Run
 from jax_resnet.run.records import refuse_other_data
-from jax_resnet.run.signals import check, stop_signals
+from jax_resnet.run.signals import raise_if_stopped, stop_signals
 from jax_resnet.training.begin import load_aloud, result_of
 from jax_resnet.training.config import Config, divide, load_images
 from jax_resnet.training.dispatch import GPUS
 from jax_resnet.training.initial import identity, read_init
 from jax_resnet.training.train import check_suits, train_together
 
-MOST = 4  # runs in a program: their 64 channels fill an H100's tensor cores, eight are no faster
+MAX_RUNS = 4  # in a program: their 64 channels fill an H100's tensor cores, eight are no faster
 Turn = dict[int, Config]  # runs by their number
 Ends = dict[int, dict[str, Any] | UserError]  # by the run's number, its result or why it has none
 
 
-def on_all(devices: Sequence[jax.Device], config: Config) -> list[dict[str, Any]]:
+def train_on_devices(devices: Sequence[jax.Device], config: Config) -> list[dict[str, Any]]:
     """The result of the run of each seed; a thread for each device takes turn after turn.
 
     Raises:
@@ -51,7 +51,7 @@ def on_all(devices: Sequence[jax.Device], config: Config) -> list[dict[str, Any]
                 turn = dict(itertools.islice(numbered, size))
             if not turn:
                 return
-            check(signals)
+            raise_if_stopped(signals)
             with jax.default_device(device):
                 ends.update(train_turn(turn, images, device, signals))
 
@@ -75,7 +75,7 @@ def turn_size(devices: Sequence[jax.Device], count: int) -> int:
     if devices[0].platform not in GPUS:
         return 1
     share = math.ceil(count / len(devices))
-    return math.ceil(share / math.ceil(share / MOST))
+    return math.ceil(share / math.ceil(share / MAX_RUNS))
 
 
 def begun(config: Config) -> list[Config]:
@@ -110,7 +110,7 @@ def train_turn(turn: Turn, images: Dataset, device: jax.Device, signals: list[in
             else:
                 groups[saved_step(Run(run.folder).checkpoints)][number] = run
         except UserError as error:
-            ends[number] = said(run, error)
+            ends[number] = report_error(run, error)
     for group in groups.values():
         ends |= train_group(group, images, device, signals)
     return ends
@@ -124,7 +124,7 @@ def train_group(group: Turn, images: Dataset, device: jax.Device, signals: list[
         return dict(zip(group, results, strict=True))
     except UserError as error:
         if len(group) == 1:
-            return {number: said(run, error) for number, run in group.items()}
+            return {number: report_error(run, error) for number, run in group.items()}
     ends: Ends = {}
     for number, run in group.items():
         alone = {number: dataclasses.replace(run, resume=True)}
@@ -132,7 +132,7 @@ def train_group(group: Turn, images: Dataset, device: jax.Device, signals: list[
     return ends
 
 
-def said(run: Config, error: UserError) -> UserError:
+def report_error(run: Config, error: UserError) -> UserError:
     """The error of a run, when the others go on."""
     say(f"seed {run.seed}: {error}")
     return error

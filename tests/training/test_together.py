@@ -28,7 +28,7 @@ def together(monkeypatch):
     """As on one GPU."""
     device = turns.jax.devices()[0]
     monkeypatch.setattr(turns.jax, "devices", lambda: [device])
-    monkeypatch.setattr(turns, "turn_size", lambda devices, count: min(count, turns.MOST))
+    monkeypatch.setattr(turns, "turn_size", lambda devices, count: min(count, turns.MAX_RUNS))
 
 
 def runs(folder, **fields) -> Config:

@@ -128,7 +128,7 @@ def test_a_run_compiles_its_step_once_ahead_and_copies_nothing_to_the_device(dis
                 epoch, totals = programs.draw_epoch(config.seed, state.step), programs.zeros()
             with jax.transfer_guard_host_to_device("disallow_explicit"):
                 state, totals = programs.advance(state, totals, data, epoch)
-            step = programs.steps_until(step)
+            step = programs.next_step(step)
             assert step == int(state.step)
     again = [line for line in caplog.messages if line.startswith("Finished XLA compilation")]
     assert not again, f"a dispatch compiles: {again}"
