@@ -105,12 +105,12 @@ class Classifier(struct.PyTreeNode):
         arrays = {name: x.astype(x.dtype.newbyteorder("<")) for name, x in arrays.items()}
         header = json.dumps(
             {
-                "depth": self.model.depth,
+                "depth": int(self.model.depth),
                 "shortcut": self.model.shortcut,
                 "channels": self.model.channels,
                 "dtype": getattr(self.model.dtype, "__name__", str(self.model.dtype)),
                 "class_names": self.class_names,
-                "image_size": self.image_size,
+                "image_size": check_image_size(self.image_size),
             }
         )
         _build(header, arrays)
@@ -192,7 +192,9 @@ def _build(header: str, arrays: dict[str, np.ndarray]) -> Classifier:
     for name, array in arrays.items():
         if not np.isfinite(array).all():
             raise UserError(f"{name} has values that are not finite")
-        if (name == "std" and array.min() <= 0) or (name.endswith("/var") and array.min() < 0):
+        if (name == "std" and array.min() < np.finfo(np.float32).tiny) or (
+            name.endswith("/var") and array.min() < 0
+        ):
             raise UserError(
                 f"{name} has {array.min()}, which is not a standard deviation or variance"
             )

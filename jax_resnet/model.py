@@ -198,10 +198,10 @@ def variable_shapes(model: ResNet, channels: int) -> Any:
 
 def check_depth(depth: int) -> None:
     """Raises a `UserError` that names the nearest depths, unless `depth` is 6n + 2, n >= 1."""
-    n, rest = divmod(depth - 2, 6)
+    n, rest = divmod(depth - 2, 6) if isinstance(depth, int | np.integer) else (0, 0)
     if n < 1 or rest:
         near = f"{6 * n + 2} or {6 * n + 8}" if n >= 1 else "8"
-        raise UserError(f"`depth` is {depth}, expected 6n + 2 with n >= 1, such as {near}")
+        raise UserError(f"`depth` is {depth!r}, expected 6n + 2 with n >= 1, such as {near}")
 
 
 def check_image_size(size: Any) -> tuple[int, int]:
@@ -221,7 +221,7 @@ def check_image_size(size: Any) -> tuple[int, int]:
             f"`image_size` is {shown}, expected a height and a width from {MIN_IMAGE_SIZE} to "
             f"{MAX_IMAGE_SIZE} pixels"
         )
-    return size[0], size[1]
+    return int(size[0]), int(size[1])  # NumPy's integers are no JSON
 
 
 def check_channels(channels: object, shortcut: Shortcut) -> None:

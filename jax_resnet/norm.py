@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jax_resnet import ops
+
 MOMENTUM, EPSILON = 0.9, 1e-5
 
 
@@ -98,7 +100,7 @@ def _normalize(x: Array, mean: Array, var: Array, scale: Array, bias: Array) -> 
 
 def _finish(y: Array, shortcut: Array | None, relu: bool) -> Array:
     y = y if shortcut is None else y + shortcut
-    return jnp.maximum(y, 0) if relu else y
+    return ops.relu(y) if relu else y
 
 
 def _channelwise(values: Array) -> Array:

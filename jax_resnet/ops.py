@@ -24,6 +24,14 @@ def larger(x: Array, y: Array) -> Array:
     return jnp.where((x >= y) | jnp.isnan(x), x, y)
 
 
+def relu(x: Array) -> Array:
+    """The maximum of each number and 0; NaN stays NaN, and the gradient at 0 is 0.
+
+    In fused loops on CPU, XLA's maximum of NaN and 0 is 0: an overflow would go unnoticed.
+    """
+    return jnp.where(x <= 0, 0, x)
+
+
 def fence(x: Array) -> Array:
     """Returns `x`; in bfloat16 on CPU, keeps XLA from fusing what computes it with what uses it.
 

@@ -31,8 +31,13 @@ def predict(
             padded, so that all use one program.
 
     Raises:
-        UserError: if logits of an image are not finite: what the net computes overflows its dtype.
+        UserError: if the images are not NHWC or the batch size is below 1; as a `Classifier`; or if
+            logits of an image are not finite: what the net computes overflows its dtype.
     """
+    if images.ndim != 4 or 0 in images.shape[1:]:
+        raise UserError(f"images have shape {images.shape}, expected NHWC")
+    if batch_size is not None and batch_size < 1:
+        raise UserError(f"`batch_size` is {batch_size}, expected 1 or more")
     if batch_size is None:
         batch_size = images_at_once(BATCH_SIZE, *images.shape[1:3])
     batch_size = min(batch_size, max(1, len(images)))

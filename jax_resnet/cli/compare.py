@@ -78,8 +78,9 @@ def command(arguments: Sequence[str]) -> None:
     except Interrupted as stop:
         say(f"{stop}: the same command continues")
         sys.exit(stop.exit_code)
-    except UserError as error:  # here the flags make the names
-        raise UserError(str(error).replace("another `name`", "another `runs_dir`")) from None
+    except UserError as error:  # here the flags make the names, and none is `init`
+        message = str(error).replace("another `name`", "another `runs_dir`")
+        raise UserError(message.partition("; `init`")[0]) from None
     groups = collect(config.folder for config in todo)
     with writing(out):
         draw_comparison(groups, out)
@@ -103,8 +104,9 @@ def configs(flags: Compare) -> Iterator[Config]:
         chosen = {"seed": seed, "resume": True} | net | changed
         try:
             yield Config(**recipe_values(flags.recipe, chosen) | chosen)
-        except UserError as error:  # these flags take several values, and have another name
-            raise UserError(re.sub("`(depth|seed)`", r"`\1s`", str(error))) from None
+        except UserError as error:  # some flags have another name, because they take several values
+            message = re.sub("`(depth|seed)`", r"`\1s`", str(error))
+            raise UserError(message.replace("the `optimizer` sgd", "this `recipe`")) from None
 
 
 def run(config: Config, which: str) -> None:

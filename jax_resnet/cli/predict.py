@@ -43,6 +43,11 @@ class Predict:
 def command(arguments: Sequence[str]) -> None:
     flags = parse(Predict, arguments)
     classifier = load_model(flags.model)
+    if classifier.channels not in (1, 3):
+        raise UserError(
+            f"{flags.model} takes images of {classifier.channels} channels, expected a model that "
+            "takes 1 or 3, which image files have"
+        )
     files = find_images(flags.images)
     check_grid(flags.grid, len(files))
     images = decode_images(files, *classifier.input_shape(flags.image_size))

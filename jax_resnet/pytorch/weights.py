@@ -40,7 +40,7 @@ def from_torch(
             needs `None` here.
         mean: of the inputs scaled to [0, 1], one number a channel, in [0, 1]; by default the
             family's, which torchvision's has not.
-        std: standard deviation, like `mean`, above 0 and at most 1.
+        std: standard deviation, like `mean`, from 1e-6 to 1.
         class_names: by default CIFAR-10's for ten classes of RGB images, else "0", "1", ...
         image_size: height and width, in pixels, of the net's training images.
 
@@ -196,8 +196,8 @@ def describe(
 
 def _shape(state: Mapping[str, np.ndarray], name: str, dimensions: int) -> tuple[int, ...]:
     shape = state[name].shape
-    if len(shape) != dimensions:
-        raise UserError(f"{name} has shape {shape}, expected {dimensions} dimensions")
+    if len(shape) != dimensions or 0 in shape:
+        raise UserError(f"{name} has shape {shape}, expected {dimensions} dimensions above 0")
     return shape
 
 
@@ -229,11 +229,10 @@ def _per_channel(
             "one for each input channel of the net"
         )
     array = np.asarray(values, np.float32)
-    low = array > 0 if argument == "std" else array >= 0
-    if not (low & (array <= 1)).all():
-        expected = "above 0 and at most 1" if argument == "std" else "from 0 to 1"
+    least = 1e-6 if argument == "std" else 0.0
+    if not ((array >= np.float32(least)) & (array <= 1)).all():
         raise UserError(
-            f"`{argument}` is {tuple(values)}, expected numbers {expected}: it is of pixels "
-            "scaled to [0, 1], so divide one of pixels in [0, 255] by 255"
+            f"`{argument}` is {tuple(values)}, expected numbers from {least:g} to 1: it is of "
+            "pixels scaled to [0, 1], so divide one of pixels in [0, 255] by 255"
         )
     return jnp.asarray(array)

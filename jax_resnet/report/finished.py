@@ -13,7 +13,7 @@ from jax_resnet.run.folder import Run
 from jax_resnet.run.records import read_environment, read_lines
 
 Count = Annotated[int, Field(ge=0, lt=2**31)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 T = TypeVar("T")
 
 
@@ -38,7 +38,7 @@ class Record(TypedDict):
     validation_accuracy: NotRequired[float]
     learning_rate: float
     gradient_norms: GradientNorms
-    images_per_second: Positive
+    images_per_second: NonNegative
 
 
 class Scores(TypedDict):

@@ -73,7 +73,7 @@ def refuse_changes(config: Config, file: Path) -> None:
 def _why_no_other_steps(before: Config, folder: Path) -> str:
     """Why a run has no other number of steps, and how its net is trained on."""
     return (
-        f"; the `schedule` {before.schedule} {why_steps_are_fixed(before.schedule)}, so earlier "
-        "steps would have had other learning rates: to train its net further, start a run with "
-        f"another `name` and `init` {folder} when this one is finished"
+        f"; choose another `name`: the `schedule` {before.schedule} "
+        f"{why_steps_are_fixed(before.schedule)}, so earlier steps would have had other learning "
+        f"rates; `init` {folder} trains its net further, when it is finished"
     )

@@ -40,7 +40,13 @@ class Padded(struct.PyTreeNode):
 
 
 def to_device(split: Split, batch_size: int | None = None, sharding: Any = None) -> Padded:
-    """The split in device memory; the padding of the last batch is never counted."""
+    """The split in device memory; the padding of the last batch is never counted.
+
+    Raises:
+        UserError: if the batch size is below 1.
+    """
+    if batch_size is not None and batch_size < 1:
+        raise UserError(f"`batch_size` is {batch_size}, expected 1 or more")
     if batch_size is None:
         _, height, width, _ = split.images.shape
         batch_size = images_at_once(BATCH_SIZE, height, width)

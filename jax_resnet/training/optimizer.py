@@ -1,5 +1,6 @@
 """Learning rate schedules and optimizers, in optax."""
 
+from collections import Counter
 from typing import TYPE_CHECKING, Annotated, Any, Literal, assert_never
 
 import jax
@@ -49,8 +50,9 @@ def make_schedule(config: "Config", peak: float) -> optax.Schedule:
     steps, warmup = config.steps, config.warmup
     match config.schedule:
         case "step":
-            drops = {steps // 2: 0.1, 3 * steps // 4: 0.1}
-            schedule = optax.piecewise_constant_schedule(peak, drops)
+            drops = Counter([steps // 2, 3 * steps // 4])  # of 2 steps, both are one
+            scales = {step: 0.1**times for step, times in drops.items()}
+            schedule = optax.piecewise_constant_schedule(peak, scales)
             if warmup == 0:
                 return schedule
             return lambda step: jnp.where(step < warmup, 0.1 * peak, schedule(step))

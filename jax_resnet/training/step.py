@@ -113,13 +113,14 @@ def train_step(
         a frozen one; all float32 scalars for a float32 net.
 
     Raises:
-        UserError: if the images are not one or two for each label.
+        UserError: if the images are not one or two for each label, or as `cross_entropy`.
     """
-    views, rest = divmod(len(images), len(labels))
-    if rest or views not in (1, 2):
+    count = len(labels)
+    if not count or len(images) not in (count, 2 * count):
         raise UserError(
-            f"`images` are {len(images)}, expected one or two for each of the labels, {len(labels)}"
+            f"`images` are {len(images)}, expected one or two for each of the labels, {count}"
         )
+    views = len(images) // count
     labels = jnp.tile(labels, views)
 
     def loss_fn(trained: Any) -> tuple[Array, tuple[Array, Any]]:
@@ -158,11 +159,15 @@ def eval_step(
     Returns:
         `count` and `correct`, int32, and `loss`, the sum of the cross-entropies without label
         smoothing, in the logits' dtype.
+
+    Raises:
+        UserError: as `cross_entropy`.
     """
+    losses = cross_entropy(logits, labels)
     return {
         "count": mask.sum(),
         "correct": ((logits.argmax(axis=-1) == labels) & mask).sum(),
-        "loss": jnp.where(mask, cross_entropy(logits, labels), 0).sum(),
+        "loss": jnp.where(mask, losses, 0).sum(),
     }
 
 
@@ -178,7 +183,12 @@ def cross_entropy(
         logits: float.
         labels: in `[0, classes)`.
         smoothing: in [0, 1).
+
+    Raises:
+        UserError: if the labels are not one for each row of logits, `(n, 1)` for example.
     """
+    if labels.shape != logits.shape[:-1]:
+        raise UserError(f"`labels` have shape {labels.shape}, expected {logits.shape[:-1]}")
     targets = optax.smooth_labels(
         jax.nn.one_hot(labels, logits.shape[-1], dtype=logits.dtype), smoothing
     )

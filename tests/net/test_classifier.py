@@ -216,6 +216,14 @@ def test_what_is_no_classifier_is_refused_although_its_checksum_is_right(tmp_pat
             Classifier.load(path)
 
 
+def test_sizes_and_depths_of_numpy_are_saved_as_numbers(classifier, tmp_path):
+    model = classifier.model.clone(depth=np.int64(8))
+    other = classifier.replace(model=model, image_size=(np.int64(8), np.int32(8)))
+    other.save(tmp_path / "model")
+    loaded = Classifier.load(tmp_path / "model")
+    assert (loaded.model.depth, loaded.image_size) == (8, (8, 8))
+
+
 def test_what_would_not_load_is_not_saved(classifier, tmp_path):
     nan = jax.tree.map(lambda x: x * jnp.nan, classifier.variables)
     half = jax.tree.map(lambda x: x.astype(jnp.bfloat16), classifier.variables)
@@ -225,6 +233,7 @@ def test_what_would_not_load_is_not_saved(classifier, tmp_path):
         classifier.replace(class_names=("a", "b", "\n")),
         classifier.replace(class_names=("a", "b")),
         classifier.replace(std=classifier.std * 0),
+        classifier.replace(std=classifier.std * 0 + 1e-40),
         classifier.replace(image_size=(8, 2)),
         classifier.replace(model=classifier.model.clone(dtype=jnp.int32)),
     ):

@@ -7,9 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import traverse_util
 from PIL import Image
 
-from jax_resnet import Classifier, ResNet
+from jax_resnet import Classifier, ResNet, pretrained
 from jax_resnet.errors import UserError
 from jax_resnet.predict import images_at_once, predict
 
@@ -105,6 +106,41 @@ def test_logits_that_are_not_finite_are_no_prediction(classifier, images, dtype)
     model = classifier.model.clone(dtype=dtype)
     with pytest.raises(UserError, match="logits of 7 of 7 images are not finite"):
         predict(classifier.replace(variables=large, model=model), images, 3)
+
+
+def test_an_overflow_within_the_net_is_no_prediction():
+    """Compiled together with what is before it, XLA's maximum of NaN and 0 is 0 on CPU."""
+    net = pretrained("resnet20-conv1x1")
+    scaled = {("stem_norm", "scale"): 1e30, ("stage1", "block1", "conv1", "kernel"): 1e20}
+    params = traverse_util.path_aware_map(
+        lambda path, x: x * scaled.get(path, 1), net.variables["params"]
+    )
+    large = net.replace(variables=net.variables | {"params": params})
+    images = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), np.uint8)
+    assert not np.isfinite(jax.jit(Classifier.__call__)(large, images)).any()
+    with pytest.raises(UserError, match="logits of 3 of 3 images are not finite"):
+        predict(large, images)
+
+
+@pytest.mark.parametrize(
+    ("shape", "batch_size", "message"),
+    [
+        ((3, 8, 8, 3), -1, "`batch_size` is -1, expected 1 or more"),
+        ((3, 8, 8, 3), 0, "`batch_size` is 0, expected 1 or more"),
+        ((8, 8, 3), None, r"images have shape \(8, 8, 3\), expected NHWC"),
+        ((3, 0, 8, 3), None, r"images have shape \(3, 0, 8, 3\), expected NHWC"),
+    ],
+)
+def test_what_is_no_batch_of_images_is_refused(classifier, shape, batch_size, message):
+    with pytest.raises(UserError, match=message):
+        predict(classifier, np.zeros(shape, np.uint8), batch_size)
+
+
+def test_a_model_for_images_that_no_file_has_is_refused(refused, tmp_path, images):
+    make_classifier((4,), 4).save(tmp_path / "model.safetensors")
+    Image.fromarray(images[0]).save(tmp_path / "a.png")
+    message = refused(tmp_path / "model.safetensors", tmp_path / "a.png")
+    assert "model.safetensors takes images of 4 channels, expected a model that takes 1" in message
 
 
 def test_the_input_is_as_the_mean_and_the_first_kernel_say():

@@ -226,6 +226,14 @@ def test_the_names_of_the_classes_go_out_and_come_back(call, tmp_path):
     assert Classifier.load(tmp_path / "in.safetensors").class_names == names
 
 
+def test_class_names_that_no_flag_can_give_are_not_printed_as_flags(call, tmp_path):
+    net = pretrained("resnet20-zeropad")
+    net.replace(class_names=("--mean", *net.class_names[1:])).save(tmp_path / "net.safetensors")
+    _, said, _ = call("convert.py", tmp_path / "net.safetensors", tmp_path / "out.npz")
+    assert "--class-names" not in said
+    assert "begin with a hyphen, can't be given as flags" in said
+
+
 def test_the_size_of_the_images_goes_out_and_comes_back(call, tmp_path):
     net = pretrained("resnet20-zeropad").replace(image_size=(64, 48))
     net.save(tmp_path / "net.safetensors")

@@ -201,7 +201,8 @@ def test_other_nets_are_not_recognized(state):
     ("arguments", "message"),
     [
         ({"mean": (0.5,)}, "`mean` has 1 values"),
-        ({"std": (0.2, 0.0, 0.2)}, "`std` is .* above 0"),
+        ({"std": (0.2, 0.0, 0.2)}, "`std` is .* from 1e-06 to 1"),
+        ({"std": (0.2, 1e-40, 0.2)}, "`std` is .* from 1e-06 to 1"),
         ({"mean": (0.5, np.inf, 0.5)}, "`mean` is .* from 0 to 1"),
         ({"class_names": ("cat", "dog")}, "`class_names` has 2 names, expected 10"),
     ],
@@ -209,6 +210,13 @@ def test_other_nets_are_not_recognized(state):
 def test_values_that_do_not_fit_the_net(arguments, message):
     with pytest.raises(UserError, match=message):
         from_torch(state_of(), **arguments)
+
+
+def test_a_stem_of_no_channels_is_refused():
+    state = state_of()
+    state["conv1.0.weight"] = state["conv1.0.weight"][:, :0]
+    with pytest.raises(UserError, match=r"conv1\.0\.weight has shape \(16, 0, 3, 3\), expected"):
+        from_torch(state, mean=(), std=())
 
 
 def test_an_unknown_family_is_refused():

@@ -175,7 +175,11 @@ def test_a_finished_run_with_other_hyper_parameters_is_refused(compare, folder):
     assert not list((folder / "runs").glob("*-seed7")), "another was trained before"
     assert "--steps was 24, is 13" in stderr
     assert "--runs-dir" in stderr
-    assert "choose another --name" not in stderr, "compare has no such flag"
+    assert "--name" not in stderr, "compare has no such flag"
+    assert "--init" not in stderr, "compare has no such flag"
+    *_, stderr = compare("--muon-momentum", "0.5")
+    assert "with this --recipe" in stderr
+    assert "--optimizer" not in stderr, "compare has no such flag"
 
 
 def test_a_run_that_lost_its_best_state_is_named(compare, folder):

@@ -66,7 +66,7 @@ def test_a_result_of_another_shape_is_damaged(folder, result):
         {"step": 1},
         RECORD | {"step": "1"},
         RECORD | {"train_loss": None},
-        RECORD | {"images_per_second": 0},
+        RECORD | {"images_per_second": -1},
         RECORD | {"gradient_norms": {"head": 1.0}},
         RECORD | {"gradient_norms": [1.0]},
     ],

@@ -211,9 +211,10 @@ def test_a_run_has_no_more_steps_and_says_how_to_train_on(
     with pytest.raises(UserError) as refusal:
         train(dataclasses.replace(config, steps=25), dataset)
     message = str(refusal.value)
-    assert "`steps` was 24, is 25; the `schedule` " + schedule in message
+    expected = "`steps` was 24, is 25; choose another `name`: the `schedule` " + schedule
+    assert expected in message
     assert reason in message
-    assert f"begin one of another `name` with `init` {config.folder}" in message
+    assert f"`init` {config.folder} trains its net further" in message
 
 
 def test_the_command_line_takes_init(trained, tmp_path):

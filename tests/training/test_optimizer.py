@@ -76,3 +76,8 @@ def test_a_schedule_at_its_corners(kind, warmup, corners):
     schedule = make_schedule(Config(schedule=kind, steps=100, warmup_steps=warmup), 0.1)
     got = {step: float(schedule(jnp.int32(step))) for step in corners}
     assert got == pytest.approx(corners, rel=1e-5, abs=1e-9)
+
+
+def test_two_drops_at_one_step_both_count():
+    schedule = make_schedule(Config(schedule="step", steps=2), 0.1)
+    assert [float(schedule(step)) for step in (0, 1)] == pytest.approx([0.1, 0.001])

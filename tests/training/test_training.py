@@ -18,7 +18,7 @@ from jax_resnet.training.evaluation import evaluate, to_device
 from jax_resnet.training.optimizer import make_optimizer, make_schedule
 from jax_resnet.training.programs import make_mesh, make_programs, replicated
 from jax_resnet.training.recipes import RECIPES
-from jax_resnet.training.step import TrainState, cross_entropy, train_step
+from jax_resnet.training.step import TrainState, cross_entropy, eval_step, train_step
 
 DIGITS = load("digits")
 
@@ -105,6 +105,17 @@ def test_two_views_of_each_image_are_trained_with_and_drawn_together():
     assert float(metrics["accuracy"]) == pytest.approx(right.mean())
     with pytest.raises(UserError, match="`images` are 7, expected one or two for each of the lab"):
         train_step(state, views[:7], labels)
+
+
+@pytest.mark.parametrize("shape", [(4, 1), (1, 4), (0,)])
+def test_labels_of_another_shape_are_refused(shape):
+    """`(n, 1)` is what Keras returns: it would be broadcast to n x n."""
+    labels = jnp.zeros(shape, jnp.int32)
+    with pytest.raises(UserError, match="labels"):
+        train_step(fresh(Config(depth=8)), jnp.zeros((4, 8, 8, 1)), labels)
+    if len(shape) > 1:
+        with pytest.raises(UserError, match=r"`labels` have shape .*, expected \(4,\)"):
+            eval_step(jnp.zeros((4, 10)), labels, jnp.ones(4, bool))
 
 
 @pytest.mark.parametrize("dispatch", ["step", "loop"])
