@@ -55,7 +55,7 @@ SHORTCUTS = {
     None: "It has the layers of the residual net, without shortcuts.",
 }
 IN_SIGHT = (
-    "The values of the recipe `fast`, however, were chosen with test accuracies in sight, so the "
+    "The values of the recipe `fast`, however, were chosen with test accuracies known, so the "
     f"test accuracies may be slightly too high ([how it was found]({REPOSITORY}/blob/main/docs/"
     "results.md#how-the-fast-recipe-was-found))."
 )

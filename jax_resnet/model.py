@@ -38,7 +38,7 @@ Shortcut = Annotated[
 ]
 SHORTCUTS = (*get_args(ShortcutName), None)
 MIN_IMAGE_SIZE = 4  # two strides by 2 leave one pixel
-MAX_IMAGE_SIZE = 4096  # of what a file or a flag says, so that a slip does not fill the memory
+MAX_IMAGE_SIZE = 4096  # of what a file or a flag says, so that a typo does not fill the memory
 PARTS = ("stem_conv", "stem_norm", "stage1", "stage2", "stage3", "head")  # names in the variables
 
 

@@ -60,7 +60,7 @@ def _default_root() -> Path:
 def _find_root(data_dir: str | os.PathLike[str] | None, dataset: str) -> Path:
     """The folder of data sets; that of the data set or of its version stands for it.
 
-    The default place may be new. A `data_dir` that does not exist is more likely a slip.
+    The default place may be new. A `data_dir` that does not exist is more likely a typo.
     """
     root = _default_root() if data_dir is None else expand_home(data_dir, "`data_dir`")
     if not root.exists():
