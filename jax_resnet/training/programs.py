@@ -72,7 +72,7 @@ def device_data(train: Split, normalization: Normalization, mesh: Mesh) -> tuple
 def init_state(
     config: Config, num_classes: int, image_shape: tuple[int, int, int], mesh: Mesh
 ) -> TrainState:
-    """The fresh state of a run, on CPU and GPU with the convolution that is fast there.
+    """The fresh state of a run, with the convolution of `cpu` or `gpu` on such a device.
 
     States of configs that differ in their seeds alone share the net and the optimizer, so the
     programs that are compiled for one serve the others.
