@@ -250,7 +250,9 @@ def check_class_names(names: Iterable[object]) -> None:
     """Raises a `UserError` unless each name is text, not empty and without control characters."""
     for name in names:
         if not isinstance(name, str) or not name or printable(name) != name:
-            raise UserError(f"`class_names` has {name!r}, expected text without control characters")
+            raise UserError(
+                f"`class_names` has {name!r}, expected UTF-8 without control characters"
+            )
 
 
 def digest(arrays: dict[str, np.ndarray], header: str = "") -> str:
