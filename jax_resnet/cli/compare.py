@@ -80,7 +80,7 @@ def command(arguments: Sequence[str]) -> None:
         sys.exit(stop.exit_code)
     except UserError as error:  # here the flags make the names, and none is `init`
         message = str(error).replace("another `name`", "another `runs_dir`")
-        raise UserError(message.partition("; `init`")[0]) from None
+        raise UserError(re.sub("; `init` .* trains its net further.*", "", message)) from None
     groups = collect(config.folder for config in todo)
     with writing(out):
         draw_comparison(groups, out)

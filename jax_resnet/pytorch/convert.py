@@ -114,11 +114,11 @@ def convert_to_torch(
         flags += ["--shortcut", shortcut or "none"]
     if classifier.image_size != CIFAR_SIZE:
         flags += ["--image-size", *map(str, classifier.image_size)]
-    names, exception = classifier.class_names, ""
-    if any(name.startswith("-") for name in names):
+    classes, exception = classifier.class_names, ""
+    if any(each.startswith("-") for each in classes):
         exception = "; the class names, of which some begin with a hyphen, can't be given as flags"
-    elif names != default_names(len(names), classifier.channels):
-        flags += ["--class-names", *map(shlex.quote, names)]
+    elif classes != default_names(len(classes), classifier.channels):
+        flags += ["--class-names", *map(shlex.quote, classes)]
     return (
         f"{out}: {net}; normalize its inputs by {', '.join(numbers)}; the file holds neither these "
         f"nor class names, so to convert it back add {' '.join(flags)}{exception}"

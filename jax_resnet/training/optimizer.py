@@ -50,7 +50,7 @@ def make_schedule(config: "Config", peak: float) -> optax.Schedule:
     steps, warmup = config.steps, config.warmup
     match config.schedule:
         case "step":
-            drops = Counter([steps // 2, 3 * steps // 4])  # of 2 steps, both are one
+            drops = Counter([steps // 2, 3 * steps // 4])  # of 1 or 2 steps, both are one
             scales = {step: 0.1**times for step, times in drops.items()}
             schedule = optax.piecewise_constant_schedule(peak, scales)
             if warmup == 0:

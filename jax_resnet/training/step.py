@@ -157,8 +157,8 @@ def eval_step(
         mask: false for an image that only fills the batch.
 
     Returns:
-        `count` and `correct`, int32, and `loss`, the sum of the cross-entropies without label
-        smoothing, in the logits' dtype.
+        `count` and `correct`, of JAX's default integer type, and `loss`, the sum of the
+        cross-entropies without label smoothing, in the logits' dtype.
 
     Raises:
         UserError: as `cross_entropy`.

@@ -104,6 +104,12 @@ def test_other_depths_are_refused(depth, near):
         ResNet(depth)
 
 
+@pytest.mark.parametrize("depth", [20.0, "20", None])
+def test_a_depth_that_is_no_integer_is_refused(depth):
+    with pytest.raises(UserError, match=rf"`depth` is {depth!r}, expected 6n \+ 2"):
+        ResNet(depth)
+
+
 def test_another_shortcut_is_refused():
     with pytest.raises(UserError, match=r"`shortcut` is 'identity', expected one of .*'zeropad'"):
         ResNet(8, shortcut="identity")

@@ -8,6 +8,7 @@ import pytest
 from support import enable_x64
 
 from jax_resnet.norm import BatchNorm
+from jax_resnet.ops import relu
 
 RUNNING = {"mean": 0.3, "var": 1.7}
 
@@ -63,7 +64,13 @@ def test_values_and_gradients_are_those_of_flax(average, relu, has_shortcut):
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-11), ours, usual)
 
 
-def test_bfloat16_is_normalised_in_float32():
+def test_relu_keeps_nan_and_has_no_gradient_at_0():
+    values, slopes = jax.vmap(jax.value_and_grad(relu))(jnp.array([-1.0, 0.0, 2.0, jnp.nan]))
+    np.testing.assert_array_equal(values, [0, 0, 2, np.nan])
+    np.testing.assert_array_equal(slopes[:3], [0, 0, 1])
+
+
+def test_bfloat16_is_normalized_in_float32():
     x, shortcut, params, batch_stats = inputs(jnp.float32)
     x, shortcut = x.astype(jnp.bfloat16), shortcut.astype(jnp.bfloat16)
     variables = {"params": params, "batch_stats": batch_stats}

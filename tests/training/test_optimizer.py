@@ -79,5 +79,7 @@ def test_a_schedule_at_its_corners(kind, warmup, corners):
 
 
 def test_two_drops_at_one_step_both_count():
-    schedule = make_schedule(Config(schedule="step", steps=2), 0.1)
-    assert [float(schedule(step)) for step in (0, 1)] == pytest.approx([0.1, 0.001])
+    """As in PyTorch's `MultiStepLR`."""
+    two = make_schedule(Config(schedule="step", steps=2), 0.1)
+    assert [float(two(step)) for step in (0, 1)] == pytest.approx([0.1, 0.001])
+    assert float(make_schedule(Config(schedule="step", steps=1), 0.1)(0)) == pytest.approx(0.001)

@@ -41,7 +41,7 @@ def test_a_step(shortcut):
 
 
 @pytest.mark.parametrize("pad_mode", get_args(get_args(PadMode)[0]))
-@pytest.mark.parametrize("flip", get_args(get_args(Flip)[0]))
+@pytest.mark.parametrize("flip", get_args(Flip))
 def test_a_batch(pad_mode, flip):
     keys, step = keys_of(0), jnp.int32(3)
     indices, parity = draw_batch(draw_epoch(0, step, 9, 4), step, 4)

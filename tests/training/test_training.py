@@ -172,6 +172,8 @@ def test_every_image_is_counted_once_at_any_batch_size():
         assert scores["accuracy"] == correct / 101
     expected = float(cross_entropy(jnp.asarray(logits), jnp.asarray(split.labels)).mean())
     assert scores["loss"] == pytest.approx(expected, rel=1e-5)
+    with pytest.raises(UserError, match="`batch_size` is -1, expected 1 or more"):
+        to_device(split, -1)
 
 
 def test_large_images_are_evaluated_a_few_at_a_time():
