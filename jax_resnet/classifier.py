@@ -192,9 +192,8 @@ def _build(header: str, arrays: dict[str, np.ndarray]) -> Classifier:
     for name, array in arrays.items():
         if not np.isfinite(array).all():
             raise UserError(f"{name} has values that are not finite")
-        if (name == "std" and array.min() < np.finfo(np.float32).tiny) or (
-            name.endswith("/var") and array.min() < 0
-        ):
+        least = {"std": np.finfo(np.float32).tiny, "var": 0}.get(name.rpartition("/")[2])
+        if least is not None and array.min() < least:
             raise UserError(
                 f"{name} has {array.min()}, which is not a standard deviation or variance"
             )

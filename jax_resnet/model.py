@@ -221,7 +221,7 @@ def check_image_size(size: Any) -> tuple[int, int]:
             f"`image_size` is {shown}, expected a height and a width from {MIN_IMAGE_SIZE} to "
             f"{MAX_IMAGE_SIZE} pixels"
         )
-    return int(size[0]), int(size[1])  # NumPy's integers are no JSON
+    return int(size[0]), int(size[1])  # json refuses NumPy's integers
 
 
 def check_channels(channels: object, shortcut: Shortcut) -> None:

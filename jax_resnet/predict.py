@@ -36,10 +36,8 @@ def predict(
     """
     if images.ndim != 4 or 0 in images.shape[1:]:
         raise UserError(f"images have shape {images.shape}, expected NHWC")
-    if batch_size is not None and batch_size < 1:
-        raise UserError(f"`batch_size` is {batch_size}, expected 1 or more")
-    if batch_size is None:
-        batch_size = images_at_once(BATCH_SIZE, *images.shape[1:3])
+    _, height, width, _ = images.shape
+    batch_size = images_at_once(BATCH_SIZE, height, width, given=batch_size)
     batch_size = min(batch_size, max(1, len(images)))
     missing = -len(images) % batch_size
     padded = np.pad(images, ((0, missing), (0, 0), (0, 0), (0, 0)))
@@ -55,6 +53,15 @@ def predict(
     return probabilities
 
 
-def images_at_once(most: int, height: int, width: int) -> int:
-    """How many images of this size, in pixels, are computed at a time: `most` or fewer."""
-    return min(most, max(1, PIXELS_AT_ONCE // (height * width)))
+def images_at_once(most: int, height: int, width: int, given: int | None = None) -> int:
+    """How many images of this size, in pixels, are computed at a time: as many as are `given`, or
+    else `most` or fewer.
+
+    Raises:
+        UserError: if the number that is given is below 1.
+    """
+    if given is None:
+        return min(most, max(1, PIXELS_AT_ONCE // (height * width)))
+    if given < 1:
+        raise UserError(f"`batch_size` is {given}, expected 1 or more")
+    return given

@@ -45,11 +45,8 @@ def to_device(split: Split, batch_size: int | None = None, sharding: Any = None)
     Raises:
         UserError: if the batch size is below 1.
     """
-    if batch_size is not None and batch_size < 1:
-        raise UserError(f"`batch_size` is {batch_size}, expected 1 or more")
-    if batch_size is None:
-        _, height, width, _ = split.images.shape
-        batch_size = images_at_once(BATCH_SIZE, height, width)
+    _, height, width, _ = split.images.shape
+    batch_size = images_at_once(BATCH_SIZE, height, width, given=batch_size)
     missing = -len(split) % batch_size
     padded = Padded(
         np.pad(split.images, ((0, missing), (0, 0), (0, 0), (0, 0))),
