@@ -78,10 +78,10 @@ def whole_loop(case: Case) -> Run:
     import atexit
     import io
     import sys
-    import tempfile
     from contextlib import ExitStack
     from dataclasses import replace
     from pathlib import Path
+    from tempfile import TemporaryDirectory
 
     from jax_resnet.cpu.allocator import keep_memory
 
@@ -95,15 +95,16 @@ def whole_loop(case: Case) -> Run:
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (40_000, *IMAGE_SHAPE), np.uint8)
     split = Split(images, rng.integers(0, 10, len(images), np.int32))
-    config = make_config(case, steps=10**6, runs_dir=Path(tempfile.mkdtemp()))
+    held = ExitStack()
+    atexit.register(held.close)
+    runs_dir = Path(held.enter_context(TemporaryDirectory()))
+    config = make_config(case, steps=10**6, runs_dir=runs_dir)
     mesh = make_mesh()
     programs = make_programs(config, len(split), mesh)
     data = device_data(split, config.normalization, mesh)
     state = init_state(config, 10, IMAGE_SHAPE, mesh)
     opened = Folder(config.folder).open(config.to_json(), {}, {}, False, lambda _: None)
-    held = ExitStack()
     folder = held.enter_context(opened)
-    atexit.register(held.close)
     unused: Any = None
     training = Training(
         config=config,

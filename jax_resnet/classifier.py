@@ -1,6 +1,5 @@
-"""`Classifier`: a trained net from uint8 images to logits, and its file format."""
+"""`Classifier`: a trained net from uint8 images to logits."""
 
-import hashlib
 import json
 import os
 from collections.abc import Iterable
@@ -11,18 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct, traverse_util
 from jaxtyping import Array, Float, UInt8
-from safetensors import safe_open
 
+from jax_resnet.classifier_file import DTYPES, read_arrays, write_arrays
 from jax_resnet.errors import UserError, printable
-from jax_resnet.files import parse_json, refuse_special, replace_file
+from jax_resnet.files import parse_json
 from jax_resnet.model import ResNet, check_image_size, variable_shapes
 
-FORMAT = "jax_resnet.Classifier/2"
-FORMATS = ("jax_resnet.Classifier/1", FORMAT)  # 1 has the arrays alone under its checksum
-CLASSIFIER_FILE = "classifier.safetensors"  # in the folder of a finished run
 CIFAR_SIZE = (32, 32)  # height and width of images where nothing says another
 _DEFAULTS = {"channels": ResNet.channels, "image_size": [*CIFAR_SIZE], "dtype": "float32"}
-_DTYPES = {"float16": "F16", "float32": "F32", "float64": "F64"}  # by NumPy's names
 
 
 class Classifier(struct.PyTreeNode):
@@ -101,8 +96,7 @@ class Classifier(struct.PyTreeNode):
             UserError: for what `load` would refuse, such as weights that are not finite.
         """
         flat = traverse_util.flatten_dict(self._tree(), sep="/")
-        arrays = {name: np.asarray(flat[name]) for name in sorted(flat)}
-        arrays = {name: x.astype(x.dtype.newbyteorder("<")) for name, x in arrays.items()}
+        arrays = {name: np.asarray(array) for name, array in flat.items()}
         header = json.dumps(
             {
                 "depth": int(self.model.depth),
@@ -114,8 +108,7 @@ class Classifier(struct.PyTreeNode):
             }
         )
         _build(header, arrays)
-        metadata = {"format": FORMAT, "classifier": header, "sha256": digest(arrays, header)}
-        replace_file(path, _encode(arrays, metadata))
+        write_arrays(path, header, arrays)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "Classifier":
@@ -125,22 +118,7 @@ class Classifier(struct.PyTreeNode):
             UserError: if the file does not exist, is of another format, or is damaged; if its
                 arrays are not those of its net; or if they are not finite.
         """
-        refuse_special(path)
-        try:
-            with safe_open(path, framework="numpy") as file:
-                metadata = file.metadata() or {}
-                arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except Exception as error:  # for a dtype unknown to NumPy, nearly anything
-            raise UserError(f"{path} can't be read as a Classifier file: {error}") from error
-        if metadata.get("format") not in FORMATS:
-            raise UserError(
-                f"{path} is not a Classifier file: its header lacks {FORMAT!r}; if it holds "
-                "weights of PyTorch, `jax-resnet convert` makes a Classifier file of it"
-            )
-        header = metadata.get("classifier", "")
-        covered = header if metadata["format"] == FORMAT else ""
-        if metadata.get("sha256") != digest(arrays, covered):
-            raise UserError(f"{path} is damaged: its content does not match its checksum")
+        header, arrays = read_arrays(path)
         try:
             return _build(header, arrays)
         except UserError as error:
@@ -178,7 +156,7 @@ def _build(header: str, arrays: dict[str, np.ndarray]) -> Classifier:
         raise UserError(f"`class_names` is {class_names!r}, expected a list of names")
     check_class_names(class_names)
     size = check_image_size(values["image_size"])
-    if values["dtype"] not in (*_DTYPES, "bfloat16"):
+    if values["dtype"] not in (*DTYPES, "bfloat16"):
         raise UserError(f"`dtype` is {values['dtype']!r}, expected a floating-point type")
     dtype, channels = getattr(jnp, values["dtype"]), values["channels"]
     channels = tuple(channels) if isinstance(channels, list) else channels
@@ -220,29 +198,11 @@ def _check_arrays(model: ResNet, arrays: dict[str, np.ndarray]) -> None:
         which = "lacks" if odd[0] in shapes else "has"
         raise UserError(f"the file {which} {odd[0]}, unlike a net of `depth` {model.depth}")
     for name, array in arrays.items():
-        if array.shape != shapes[name] or array.dtype.name not in _DTYPES:
+        if array.shape != shapes[name] or array.dtype.name not in DTYPES:
             raise UserError(
                 f"{name} is {array.dtype.name}{list(array.shape)}, "
-                f"expected {' or '.join(_DTYPES)}, {list(shapes[name])}"
+                f"expected {' or '.join(DTYPES)}, {list(shapes[name])}"
             )
-
-
-def _encode(arrays: dict[str, np.ndarray], metadata: dict[str, str]) -> bytes:
-    """A safetensors file with equal bytes for equal nets: the library's metadata has no order."""
-    header: dict[str, Any] = {"__metadata__": metadata}
-    end = 0
-    for name, array in arrays.items():
-        start, end = end, end + array.nbytes
-        header[name] = {
-            "dtype": _DTYPES[array.dtype.name],
-            "shape": array.shape,
-            "data_offsets": [start, end],
-        }
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-    return b"".join(
-        [len(text).to_bytes(8, "little"), text, *(a.tobytes() for a in arrays.values())]
-    )
 
 
 def check_class_names(names: Iterable[object]) -> None:
@@ -252,14 +212,3 @@ def check_class_names(names: Iterable[object]) -> None:
             raise UserError(
                 f"`class_names` has {name!r}, expected UTF-8 without control characters"
             )
-
-
-def digest(arrays: dict[str, np.ndarray], header: str = "") -> str:
-    """SHA-256 over names, dtypes, shapes and bytes, in the names' order, and the header."""
-    sha256 = hashlib.sha256()
-    for name in sorted(arrays):
-        array = arrays[name]
-        sha256.update(f"{name} {array.dtype} {array.shape} ".encode())
-        sha256.update(array.tobytes())
-    sha256.update(header.encode())
-    return sha256.hexdigest()

@@ -8,7 +8,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import overload
 
-from jax_resnet.classifier import CLASSIFIER_FILE, Classifier
+from jax_resnet.classifier import Classifier
+from jax_resnet.classifier_file import CLASSIFIER_FILE
 from jax_resnet.errors import UserError
 from jax_resnet.files import CHECKSUMS
 

@@ -5,11 +5,10 @@ import shlex
 from pathlib import Path
 from typing import Literal
 
-from safetensors import SafetensorError, safe_open
-
-from jax_resnet.classifier import CIFAR_SIZE, FORMATS
+from jax_resnet.classifier import CIFAR_SIZE
+from jax_resnet.classifier_file import is_classifier_file
 from jax_resnet.errors import UserError
-from jax_resnet.files import new_file, refuse_special
+from jax_resnet.files import new_file
 from jax_resnet.model import Shortcut
 from jax_resnet.pretrained import load_classifier, names
 from jax_resnet.pytorch.files import READ_SUFFIXES, read_state_dict, write_state_dict
@@ -21,12 +20,7 @@ def is_classifier(source: str | os.PathLike[str]) -> bool:
     """Whether `source` is a folder, a Classifier file, or the name of a net in the package."""
     if Path(source).is_dir() or (not Path(source).exists() and str(source) in names()):
         return True
-    refuse_special(source)
-    try:
-        with safe_open(source, framework="numpy") as file:
-            return (file.metadata() or {}).get("format") in FORMATS
-    except (OSError, SafetensorError):
-        return False
+    return is_classifier_file(source)
 
 
 def convert_from_torch(

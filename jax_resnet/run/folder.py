@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from jax_resnet.classifier import CLASSIFIER_FILE, Classifier
+from jax_resnet.classifier import Classifier
+from jax_resnet.classifier_file import CLASSIFIER_FILE
 from jax_resnet.errors import UserError, say
 from jax_resnet.files import locked, replace_file, write_json, writing
 from jax_resnet.run.checkpoints import Checkpoints, saved_step

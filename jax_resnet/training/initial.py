@@ -6,7 +6,8 @@ import jax
 import numpy as np
 from flax import traverse_util
 
-from jax_resnet.classifier import Classifier, digest
+from jax_resnet.classifier import Classifier
+from jax_resnet.classifier_file import digest
 from jax_resnet.data import Dataset
 from jax_resnet.errors import UserError
 from jax_resnet.model import ResNet

@@ -10,7 +10,7 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from jax_resnet import Classifier, ResNet
-from jax_resnet.classifier import digest
+from jax_resnet.classifier_file import digest
 from jax_resnet.errors import UserError
 
 
