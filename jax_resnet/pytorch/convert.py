@@ -5,6 +5,9 @@ import shlex
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+from numpy.typing import ArrayLike
+
 from jax_resnet.classifier import CIFAR_SIZE
 from jax_resnet.classifier_file import is_classifier_file
 from jax_resnet.errors import UserError
@@ -13,7 +16,14 @@ from jax_resnet.model import Shortcut
 from jax_resnet.pretrained import load_classifier, names
 from jax_resnet.pytorch.files import READ_SUFFIXES, read_state_dict, write_state_dict
 from jax_resnet.pytorch.names import FamilyName, families_of
-from jax_resnet.pytorch.weights import default_names, describe, from_torch, recognize, to_torch
+from jax_resnet.pytorch.weights import (
+    default_names,
+    describe,
+    from_torch,
+    is_of_scaled_pixels,
+    recognize,
+    to_torch,
+)
 
 
 def is_classifier(source: str | os.PathLike[str]) -> bool:
@@ -57,7 +67,7 @@ def convert_from_torch(
         )
     except UserError as error:
         raise UserError(f"{source}: {error}") from error
-    if str(out).endswith(tuple({*READ_SUFFIXES} - {".safetensors"})):
+    if str(out).lower().endswith(tuple({*READ_SUFFIXES} - {".safetensors"})):
         raise UserError(
             f"{out} ends as a file of PyTorch or NumPy, expected .safetensors: weights of PyTorch "
             "become a Classifier file"
@@ -66,7 +76,7 @@ def convert_from_torch(
         classifier.save(unfinished)
 
     def constants(name: Literal["mean", "std"], given: tuple[float, ...] | None) -> str:
-        values = " ".join(f"{value:g}" for value in getattr(classifier, name).tolist())
+        values = _numbers(getattr(classifier, name))
         return f"{values} ({family.name}'s)" if given is None else f"{values} (as given)"
 
     model = classifier.model
@@ -75,7 +85,8 @@ def convert_from_torch(
         f"{model.num_classes} classes from {classifier.class_names[0]} to "
         f"{classifier.class_names[-1]}, images of {image_size[0]}x{image_size[1]} pixels; inputs "
         f"normalized by mean {constants('mean', mean)}, "
-        f"std {constants('std', std)}"
+        f"std {constants('std', std)}; names don't show pooling, padding, strides, activations "
+        f"and BatchNorm's epsilon, which are taken to be {family.name}'s"
     )
 
 
@@ -98,22 +109,32 @@ def convert_to_torch(
     write_state_dict(state, out)
     net = f"{name} ResNet-{classifier.model.depth}, shortcut {shortcut or 'none'}"
     if classifier.mean.ndim > 1:
-        return f"{out}: {net}; normalize its inputs as in {source}, pixel by pixel"
-    numbers = [
-        f"{each} {' '.join(f'{value:.6g}' for value in getattr(classifier, each).tolist())}"
-        for each in ("mean", "std")
-    ]
+        return (
+            f"{out}: {net}; normalize its inputs as in {source}, pixel by pixel; no flag gives "
+            "such a mean back, so it can't be converted back to the same Classifier"
+        )
+    numbers = [f"{each} {_numbers(getattr(classifier, each))}" for each in ("mean", "std")]
     flags = [f"--{each}" for each in numbers]
     if describe(state, recognize(state), "auto").shortcut != shortcut:
         flags += ["--shortcut", shortcut or "none"]
     if classifier.image_size != CIFAR_SIZE:
         flags += ["--image-size", *map(str, classifier.image_size)]
-    classes, exception = classifier.class_names, ""
+    classes, exceptions = classifier.class_names, ""
+    for each in ("mean", "std"):
+        if not is_of_scaled_pixels(each, getattr(classifier, each)):
+            exceptions += f"; this {each} is of no pixels in [0, 1], and is refused as a flag"
     if any(each.startswith("-") for each in classes):
-        exception = "; the class names, of which some begin with a hyphen, can't be given as flags"
+        exceptions += (
+            "; the class names, of which some begin with a hyphen, can't be given as flags"
+        )
     elif classes != default_names(len(classes), classifier.channels):
         flags += ["--class-names", *map(shlex.quote, classes)]
     return (
         f"{out}: {net}; normalize its inputs by {', '.join(numbers)}; the file holds neither these "
-        f"nor class names, so to convert it back add {' '.join(flags)}{exception}"
+        f"nor class names, so to convert it back add {' '.join(flags)}{exceptions}"
     )
+
+
+def _numbers(array: ArrayLike) -> str:
+    """The shortest decimals that are read as the same float32."""
+    return " ".join(map(str, np.asarray(array, np.float32)))

@@ -1,6 +1,7 @@
 """Files of PyTorch state dicts, as NumPy arrays by name."""
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -92,14 +93,26 @@ def _read_torch(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     except OSError:
         raise
     except Exception as error:  # a file that is not a pickle raises nearly anything
+        if found := re.search(r"GLOBAL (\S+)", str(error)):
+            raise UserError(
+                f"{path} holds an object of {found[1]}, and only tensors are loaded: save the "
+                "state dict by itself, as `torch.save(model.state_dict(), ...)`"
+            ) from error
         raise UserError(
-            f"{path} is damaged, or holds objects other than tensors, which are not loaded: "
-            "expected a file of `torch.save(model.state_dict(), ...)`"
+            f"{path} is damaged, or not a file of PyTorch: expected one of "
+            "`torch.save(model.state_dict(), ...)`"
         ) from error
     if not isinstance(content, Mapping):
         raise UserError(f"{path} holds a {type(content).__name__}, expected a state dict")
-    entries = (content.get(name) for name in ENTRIES)
-    state = next((entry for entry in entries if isinstance(entry, Mapping)), content)
+    nets = [name for name, entry in content.items() if _has_kernels(entry, torch)]
+    if len(nets) > 1:
+        raise UserError(
+            f"{path} holds several nets, under {', '.join(map(repr, nets))}: save the state dict "
+            "of one by itself"
+        )
+    named = [name for name in ENTRIES if isinstance(content.get(name), Mapping)]
+    named.sort(key=lambda name: name not in nets)  # one that is empty comes last
+    state = content[named[0]] if named else content
     for name, value in state.items():
         if not isinstance(value, torch.Tensor):
             raise UserError(
@@ -110,3 +123,10 @@ def _read_torch(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
         name: (tensor.float() if tensor.is_floating_point() else tensor).detach().numpy()
         for name, tensor in state.items()
     }
+
+
+def _has_kernels(entry: Any, torch: Any) -> bool:
+    """Whether an entry of a checkpoint is a convolutional net's state dict."""
+    return isinstance(entry, Mapping) and any(
+        isinstance(value, torch.Tensor) and value.ndim == 4 for value in entry.values()
+    )

@@ -30,8 +30,9 @@ class Family:
     shortcut_norm: str
     head: str
     shortcuts: tuple[Shortcut, ...]  # that its nets compute; the first, where names show none
-    mean: tuple[float, float, float] | None  # of its inputs, by RGB channel scaled to [0, 1]
-    std: tuple[float, float, float] | None  # None where the family's nets differ
+    published: tuple[Shortcut, ...]  # whose inputs have the mean and std below; others' differ
+    mean: tuple[float, ...] = ()  # of the inputs, by RGB channel scaled to [0, 1]
+    std: tuple[float, ...] = ()
 
 
 _FAMILIES = (
@@ -46,6 +47,7 @@ _FAMILIES = (
         shortcut_norm="conv{s}x.{b}.conv1x1.1",
         head="fc",
         shortcuts=("zeropad", "conv1x1", None),
+        published=("zeropad", "conv1x1", None),
         mean=(0.4914, 0.4822, 0.4465),
         std=(0.2023, 0.1994, 0.2010),
     ),
@@ -60,6 +62,7 @@ _FAMILIES = (
         shortcut_norm="layer{s}.{b}.shortcut.1",
         head="linear",
         shortcuts=("subsample", "conv1x1"),
+        published=("subsample",),
         mean=(0.485, 0.456, 0.406),  # ImageNet's, as that implementation was trained
         std=(0.229, 0.224, 0.225),
     ),
@@ -74,8 +77,7 @@ _FAMILIES = (
         shortcut_norm="layer{s}.{b}.downsample.1",
         head="fc",
         shortcuts=("conv1x1",),
-        mean=None,
-        std=None,
+        published=(),
     ),
 )
 FAMILIES = {family.name: family for family in _FAMILIES}

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
+from numpy.typing import ArrayLike
 
 from jax_resnet.classifier import CIFAR_SIZE, Classifier
 from jax_resnet.data.cifar.names import CIFAR10_CLASSES
@@ -18,6 +19,7 @@ from jax_resnet.pytorch.names import FAMILIES, Family, FamilyName, families_of, 
 
 # What wrappers put before names: DataParallel and AveragedModel, torch.compile, Lightning.
 PREFIXES = re.compile(r"^((module|_orig_mod|model)\.)+")
+LEAST = {"mean": 0.0, "std": 1e-6}  # of pixels scaled to [0, 1]
 UNUSED = re.compile(r"^n_averaged$|num_batches_tracked$")  # counters, without effect on results
 
 
@@ -38,8 +40,8 @@ def from_torch(
         shortcut: by default read from the names. A shortcut without weights leaves no names:
             those of the article's plain net are those of its zeropad net, so the plain net
             needs `None` here.
-        mean: of the inputs scaled to [0, 1], one number a channel, in [0, 1]; by default the
-            family's, which torchvision's has not.
+        mean: of the inputs scaled to [0, 1], one number a channel, in [0, 1]; by default those of
+            the family's published nets, which need not be named where there are none.
         std: standard deviation, like `mean`, from 1e-6 to 1.
         class_names: by default CIFAR-10's for ten classes of RGB images, else "0", "1", ...
         image_size: height and width, in pixels, of the net's training images.
@@ -56,13 +58,14 @@ def from_torch(
     channels = _shape(state, f"{family.stem_conv}.weight", 4)[1]
     variables = _transpose(state, family, model, channels)
     class_names = _name_classes(class_names, model.num_classes, channels)
-    if family.mean is not None and len(family.mean) == channels:
+    if model.shortcut in family.published and len(family.mean) == channels:
         mean = family.mean if mean is None else mean
         std = family.std if std is None else std
     if mean is None or std is None:
         raise UserError(
             f"`mean` and `std` are needed, expected those of the net's training: nets with "
-            f"{family.name}'s names differ in them, and docs/from_pytorch.md has those of some"
+            f"{family.name}'s names, shortcut {model.shortcut or 'none'} and {channels} channels "
+            "differ in them, and docs/from_pytorch.md has those of some"
         )
     classifier = Classifier(
         variables=variables,
@@ -97,7 +100,8 @@ def _transpose(
         elif path[-1] == "var" and array.min() < 0:
             faults["negative"].append(name)
         else:
-            variables[path] = jnp.asarray(array.transpose(axes), jnp.float32)
+            # A copy: PyTorch goes on to write into the memory of a net that is trained.
+            variables[path] = jnp.array(array.transpose(axes), jnp.float32)
     faults["extra"] += left
     if listed := "; ".join(f"{kind}: {some(those, 2)}" for kind, those in faults.items() if those):
         net = f"{family.name} ResNet-{model.depth}, shortcut {model.shortcut or 'none'}"
@@ -110,6 +114,7 @@ def to_torch(
 ) -> dict[str, np.ndarray]:
     """The PyTorch state dict of a model, by the names of `family`; loads with `strict=True`.
 
+    The arrays are copies, which PyTorch may write into.
     PyTorch counts the batches of a BatchNorm, without effect on its results; the count is 0 here.
 
     Raises:
@@ -127,7 +132,7 @@ def to_torch(
     state: dict[str, np.ndarray] = {}
     for name, (path, axes) in tensors(FAMILIES[family], model, arrays).items():
         inverse = np.argsort(axes)
-        state[name] = np.ascontiguousarray(np.asarray(arrays[path]).transpose(inverse))
+        state[name] = np.array(np.asarray(arrays[path]).transpose(inverse), order="C")
         if name.endswith("running_var"):
             batches = name.replace("running_var", "num_batches_tracked")
             state[batches] = np.zeros((), np.int64)
@@ -228,11 +233,15 @@ def _per_channel(
             f"`{argument}` has {len(values)} values {tuple(values)}, expected {channels}: "
             "one for each input channel of the net"
         )
-    array = np.asarray(values, np.float32)
-    least = 1e-6 if argument == "std" else 0.0
-    if not ((array >= np.float32(least)) & (array <= 1)).all():
+    if not is_of_scaled_pixels(argument, values):
         raise UserError(
-            f"`{argument}` is {tuple(values)}, expected numbers from {least:g} to 1: it is of "
-            "pixels scaled to [0, 1], so divide one of pixels in [0, 255] by 255"
+            f"`{argument}` is {tuple(values)}, expected numbers from {LEAST[argument]:g} to 1: it "
+            "is of pixels scaled to [0, 1], so divide one of pixels in [0, 255] by 255"
         )
-    return jnp.asarray(array)
+    return jnp.asarray(values, jnp.float32)
+
+
+def is_of_scaled_pixels(argument: Literal["mean", "std"], values: ArrayLike) -> bool:
+    """Whether `from_torch` takes these numbers for the argument."""
+    array = np.asarray(values, np.float32)
+    return bool(((array >= np.float32(LEAST[argument])) & (array <= 1)).all())

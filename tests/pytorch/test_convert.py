@@ -38,14 +38,12 @@ def test_in_and_out_again_is_the_same_state_dict(call, tmp_path, family, suffix)
     state = state_of(family, "conv1x1", depth=14)
     source, model, back = tmp_path / "in.npz", tmp_path / "model", tmp_path / f"back{suffix}"
     np.savez(source, **state)
-    code, stdout, _ = call("convert.py", source, model)
+    given = () if family == "article" else ("--mean", 0.5, 0.4, 0.3, "--std", 0.2, 0.2, 0.2)
+    code, stdout, _ = call("convert.py", source, model, *given)
     assert code == 0
-    for word in (
-        family,
-        "ResNet-14",
-        "shortcut conv1x1",
-        "0.2" if family == "article" else "0.485",
-    ):
+    mean = "0.5 0.4 0.3 (as given)" if given else "0.4914 0.4822 0.4465 (article's)"
+    epsilon = f"epsilon, which are taken to be {family}'s"
+    for word in (family, "ResNet-14", "shortcut conv1x1", mean, epsilon):
         assert word in stdout
     assert call("convert.py", model, back, "--family", family)[0] == 0
     again = read_state_dict(back)
@@ -201,16 +199,28 @@ def test_a_pipe_is_refused(tmp_path):
 )
 def test_what_is_written_is_read_back_by_the_flags_that_are_printed(call, tmp_path, net, family):
     net_file = tmp_path / "net.safetensors"
-    by_channel = {"mean": jnp.full(3, 0.5), "std": jnp.full(3, 0.25)}
-    pretrained(net).replace(**by_channel).save(net_file)
+    by_channel = {"mean": jnp.array([1 / 3, 0.1, 1e-7]), "std": jnp.array([1, 2 / 3, 1 / 7])}
+    classifier = pretrained(net).replace(**by_channel)
+    classifier.save(net_file)
     images = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), np.uint8)
     code, said, _ = call("convert.py", net_file, tmp_path / "out.npz", "--family", family)
     assert code == 0
     flags = said.split("to convert it back add ")[1].split()
     code, _, said = call("convert.py", tmp_path / "out.npz", tmp_path / "in.safetensors", *flags)
     assert code == 0, said
-    ours = Classifier.load(tmp_path / "in.safetensors")(images)
-    np.testing.assert_allclose(ours, Classifier.load(net_file)(images), atol=1e-3)
+    again = Classifier.load(tmp_path / "in.safetensors")
+    np.testing.assert_array_equal(again.mean, classifier.mean)
+    np.testing.assert_array_equal(again.std, classifier.std)
+    np.testing.assert_array_equal(again(images), classifier(images))
+
+
+def test_a_mean_that_no_flag_gives_back_is_said(call, tmp_path):
+    net = pretrained("resnet20-zeropad").replace(mean=jnp.array([-1.0, 0, 0]))
+    net.save(tmp_path / "net.safetensors")
+    _, said, _ = call("convert.py", tmp_path / "net.safetensors", tmp_path / "out.npz")
+    assert "this mean is of no pixels in [0, 1], and is refused as a flag" in said
+    _, said, _ = call("convert.py", "resnet20-subsample", tmp_path / "pixels.npz")
+    assert "pixel by pixel; no flag gives such a mean back" in said
 
 
 def test_the_names_of_the_classes_go_out_and_come_back(call, tmp_path):
@@ -260,6 +270,6 @@ def test_what_contradicts_the_weights_is_refused_or_not_assumed(call, refused, t
 
 def test_weights_of_pytorch_become_no_file_of_pytorch(call, refused, tmp_path):
     call("convert.py", "resnet20-zeropad", tmp_path / "out.npz")
-    for name in ("in.pt", "in.npz", "in.pth.tar"):
+    for name in ("in.pt", "in.npz", "in.pth.tar", "in.PT"):
         said = refused(tmp_path / "out.npz", tmp_path / name)
         assert f"{name} ends as a file of PyTorch or NumPy, expected .safetensors" in said

@@ -144,8 +144,9 @@ def test_what_is_no_state_dict_is_refused_in_few_words(tmp_path):
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     path = tmp_path / "in.pth"
     for content, message in (
-        (torch.nn.Linear(2, 2), "objects other than tensors, which are not loaded"),
+        (torch.nn.Linear(2, 2), r"object of torch\.nn\.\S*Linear, and only tensors are loaded"),
         ([torch.zeros(2)], "holds a list, expected a state dict"),
+        ({"net": {}, "model": {"x": 1}}, "has 'x', which is not a tensor"),
         (
             {"epoch": 3, "weights": {}},
             "'epoch', which is not a tensor, expected a state dict, or one",
@@ -157,5 +158,17 @@ def test_what_is_no_state_dict_is_refused_in_few_words(tmp_path):
         assert len(str(caught.value)) < 300 + len(str(path))
     for damaged in (b"hello", b"", path.read_bytes()[:-99]):
         path.write_bytes(damaged)
-        with pytest.raises(UserError, match=r"in\.pth is damaged, or holds objects other than"):
+        with pytest.raises(UserError, match=r"in\.pth is damaged, or not a file of PyTorch"):
             read_state_dict(path)
+
+
+def test_of_several_nets_none_is_chosen(tmp_path):
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    path = tmp_path / "in.pth"
+    first, second = ({"conv1.weight": torch.full((4, 3, 3, 3), i)} for i in (1.0, 2.0))
+    for name in ("state_dict_ema", "model"):
+        torch.save({"state_dict": first, name: second}, path)
+        with pytest.raises(UserError, match=f"holds several nets, under 'state_dict', '{name}'"):
+            read_state_dict(path)
+    torch.save({"state_dict": {}, "model": second, "best": {"loss": torch.ones(())}}, path)
+    assert read_state_dict(path)["conv1.weight"].max() == 2

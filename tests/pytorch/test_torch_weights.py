@@ -32,14 +32,26 @@ def random_variables(model, channels=3, seed=0):
     return jax.tree.map(draw, shapes)
 
 
-def constants(family):
-    """Mean and std, where the names of the family don't say them."""
-    return {"mean": (0.5,) * 3, "std": (0.25,) * 3} if family == "torchvision" else {}
+def constants(family, shortcut):
+    """Mean and std, where the family has no published net with this shortcut."""
+    is_published = family == "article" or (family, shortcut) == ("akamaster", "subsample")
+    return {} if is_published else {"mean": (0.5,) * 3, "std": (0.25,) * 3}
 
 
 def state_of(family="article", shortcut="zeropad", depth=8, classes=10, channels=3):
     model = ResNet(depth, classes, shortcut)
     return to_torch(random_variables(model, channels), model, family)
+
+
+def test_the_net_and_its_copy_share_no_memory():
+    """PyTorch goes on to train either, and writes BatchNorm's statistics in place."""
+    state, images = state_of(), np.zeros((2, 8, 8, 3), np.uint8)
+    classifier, _ = from_torch(state)
+    logits = np.array(classifier(images))
+    out = to_torch(classifier.variables, classifier.model)
+    for array in (*state.values(), *out.values()):
+        array[...] = 0
+    np.testing.assert_array_equal(classifier(images), logits)
 
 
 def article_names(n, conv1x1):
@@ -85,7 +97,7 @@ def test_names_are_the_originals_and_every_depth_comes_back(family, shortcut, de
     parallel = {f"module.{name}": array for name, array in state.items()}
     read_as = shortcut if shortcut is None else "auto"
     for each in (state, parallel):
-        classifier, found = from_torch(each, shortcut=read_as, **constants(family))
+        classifier, found = from_torch(each, shortcut=read_as, **constants(family, shortcut))
         assert (found.name, classifier.model) == (family, model)
         ours, theirs = map(traverse_util.flatten_dict, (variables, classifier.variables))
         assert ours.keys() == theirs.keys()
@@ -109,11 +121,12 @@ def test_the_width_is_read(family, shortcut):
     model = ResNet(14, 5, shortcut, channels=(4, 6, 10))
     state = to_torch(random_variables(model), model, family)
     read_as = shortcut if shortcut is None else "auto"
-    assert from_torch(state, shortcut=read_as, **constants(family))[0].model == model
+    assert from_torch(state, shortcut=read_as, **constants(family, shortcut))[0].model == model
 
 
-def test_weights_with_torchvisions_names_need_mean_and_std():
-    state = state_of("torchvision", "conv1x1")
+@pytest.mark.parametrize("family", ["torchvision", "akamaster"])
+def test_where_no_net_is_published_mean_and_std_are_needed(family):
+    state = state_of(family, "conv1x1")
     for given in ({}, {"mean": (0.5,) * 3}, {"std": (0.2,) * 3}):
         with pytest.raises(UserError, match="`mean` and `std` are needed, expected those of"):
             from_torch(state, **given)
@@ -155,7 +168,7 @@ def test_a_refusal_of_another_net_is_short():
     state |= {f"layer4.{i}.conv3.weight": np.zeros(1) for i in range(300)}
     state = {name: array for name, array in state.items() if not name.startswith("layer2.")}
     with pytest.raises(UserError) as caught:
-        from_torch(state, **constants("torchvision"))
+        from_torch(state, **constants("torchvision", "conv1x1"))
     message = str(caught.value)
     assert "conv1.weight (64, 3, 7, 7) instead of (64, 3, 3, 3)" in message
     assert "extra: layer4.0.conv3.weight, layer4.1.conv3.weight and 298 more" in message
