@@ -39,7 +39,7 @@ class Convert:
     """The net's shortcuts, which names of weights don't always show; auto is what they suggest."""
     mean: tuple[float, ...] | None = None
     """Of the inputs scaled to [0, 1], one number a channel; by default the original's. Weights with
-    torchvision's names don't tell theirs."""
+    torchvision's names, or akamaster's and 1x1 convolutions, don't tell theirs."""
     std: tuple[float, ...] | None = None
     """Like mean."""
     class_names: tuple[str, ...] | None = None

@@ -41,7 +41,7 @@ def from_torch(
             those of the article's plain net are those of its zeropad net, so the plain net
             needs `None` here.
         mean: of the inputs scaled to [0, 1], one number a channel, in [0, 1]; by default those of
-            the family's published nets, which need not be named where there are none.
+            the family's published nets; needed where none has this shortcut and these channels.
         std: standard deviation, like `mean`, from 1e-6 to 1.
         class_names: by default CIFAR-10's for ten classes of RGB images, else "0", "1", ...
         image_size: height and width, in pixels, of the net's training images.
