@@ -77,13 +77,19 @@ class Classifier(struct.PyTreeNode):
 
         Raises:
             TypeError: if the images are not uint8.
-            UserError: if they are smaller than 4x4, not NHWC, or don't fit the mean.
+            UserError: if they are smaller than 4x4, not NHWC, or don't fit the mean; or if there
+                is not one logit for each of the class names.
         """
         if images.dtype != jnp.uint8:
             raise TypeError(f"`images` is {images.dtype}, expected uint8 pixels in [0, 255]")
         with jax.default_matmul_precision(precision):
             x = normalize(jnp.asarray(images), self.mean, self.std)
             logits: Any = self.model.apply(self.variables, x)
+            if logits.shape[-1] != len(self.class_names):
+                raise UserError(
+                    f"`class_names` has {len(self.class_names)} names, expected "
+                    f"{logits.shape[-1]}, one for each logit"
+                )
             return logits.astype(jnp.float32)
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -132,8 +138,11 @@ def normalize(images: Array, mean: Array, std: Array) -> Array:
     """Uint8 pixels, NHWC, to `(images / 255 - mean) / std` in `mean`'s dtype.
 
     Raises:
-        UserError: if the channels differ from the mean's, or the size from that of a mean by pixel.
+        UserError: if the images are not uint8, if the channels differ from the mean's, or the size
+            from that of a mean by pixel.
     """
+    if images.dtype != jnp.uint8:
+        raise UserError(f"images are {images.dtype}, expected uint8 pixels from 0 to 255")
     if images.shape[-mean.ndim :] != mean.shape:
         raise UserError(f"images have shape {images.shape}, expected {mean.shape} at the end")
     mean, std = (jnp.expand_dims(x, range(images.ndim - x.ndim)) for x in (mean, std))

@@ -124,7 +124,7 @@ class ResNet(nn.Module):
             net can have fewer than in the stage before.
 
     Raises:
-        UserError: for another depth or shortcut, or other channels.
+        UserError: for another depth or shortcut, other channels, or no class.
     """
 
     depth: int = 20
@@ -140,6 +140,8 @@ class ResNet(nn.Module):
         if self.shortcut not in SHORTCUTS:
             raise UserError(f"`shortcut` is {self.shortcut!r}, expected one of {SHORTCUTS}")
         check_channels(self.channels, self.shortcut)
+        if self.num_classes < 1:
+            raise UserError(f"`num_classes` is {self.num_classes}, expected 1 or more")
         super().__post_init__()
 
     @nn.compact
@@ -154,16 +156,24 @@ class ResNet(nn.Module):
                 needs `mutable=["batch_stats"]`.
 
         Raises:
-            UserError: if the images are smaller than 4x4, or not NHWC.
+            UserError: if the images are smaller than 4x4, not NHWC, or not floating-point.
         """
+        if not jnp.issubdtype(images.dtype, jnp.floating):
+            raise UserError(
+                f"images are {images.dtype}, expected normalized ones of a floating-point dtype: "
+                "`jax_resnet.classifier.normalize` takes uint8 pixels"
+            )
         if images.ndim != 4 or min(images.shape[1:3]) < MIN_IMAGE_SIZE:
             raise UserError(
                 f"images have shape {images.shape}, expected NHWC of at least "
                 f"{MIN_IMAGE_SIZE}x{MIN_IMAGE_SIZE} pixels"
             )
         dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        initializing = self.is_initializing()
-        kernel_init = HeNormal(self.make_rng("params")) if initializing else nn.initializers.zeros
+        kernel_init: Any = nn.initializers.zeros  # where Flax compares its shape, and no more
+        if self.is_initializing():
+            kernel_init = HeNormal(self.make_rng("params"))
+        elif self.is_mutable_collection("params"):  # Flax creates those that are missing
+            kernel_init = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
         conv: Callable[..., Any] = partial(
             nn.Conv,
             use_bias=False,

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jax_resnet import ops
+from jax_resnet.errors import UserError
 
 MOMENTUM, EPSILON = 0.9, 1e-5
 
@@ -40,6 +41,9 @@ class BatchNorm(nn.Module):
             x: of a floating-point dtype.
             shortcut: is added to the normalized batch; of its shape.
             relu: take the maximum of the sum and 0.
+
+        Raises:
+            UserError: if the statistics are to be those of an empty batch.
         """
         channels = (x.shape[-1],)
         wide = jnp.promote_types(self.param_dtype, jnp.float32)
@@ -50,6 +54,8 @@ class BatchNorm(nn.Module):
         if self.use_running_average:
             y = _normalize(x, running_mean.value, running_var.value, scale, bias)
             return _finish(y, shortcut, relu).astype(self.dtype)
+        if not x.size:
+            raise UserError(f"images have shape {x.shape}, expected at least one in training")
         x = x.astype(self.dtype)
         y, mean, var = normalize_batch(x, scale, bias, shortcut, relu)
         if not self.is_initializing():
@@ -72,11 +78,11 @@ def _forward(x: Array, scale: Array, bias: Array, shortcut: Array | None, relu: 
     mean = total / count
     var = jnp.maximum(squares / count - mean * mean, 0)
     y = _finish(_normalize(x, mean, var, scale, bias), shortcut, relu).astype(x.dtype)
-    return (y, mean, var), (x, y if relu else None, mean, var, scale, shortcut is not None)
+    return (y, mean, var), (x, y if relu else None, mean, var, scale, bias, shortcut is not None)
 
 
 def _backward(relu: bool, saved: Any, gradients: Any) -> Any:
-    x, y, mean, var, scale, has_shortcut = saved
+    x, y, mean, var, scale, bias, has_shortcut = saved
     dy, dmean, dvar = gradients
     if relu:
         dy = jnp.where(y > 0, dy, 0)
@@ -87,7 +93,8 @@ def _backward(relu: bool, saved: Any, gradients: Any) -> Any:
     of_centered = (2 * dvar - slope * inverse * inverse * product) / count
     constant = (dmean - slope * dbias) / count
     dx = _channelwise(slope) * g + _channelwise(of_centered) * centered + _channelwise(constant)
-    return dx.astype(x.dtype), inverse * product, dbias, dy if has_shortcut else None
+    dscale, dbias = ops.cotangent_of(scale, inverse * product), ops.cotangent_of(bias, dbias)
+    return dx.astype(x.dtype), dscale, dbias, dy if has_shortcut else None
 
 
 normalize_batch.defvjp(_forward, _backward)

@@ -31,6 +31,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from jax_resnet.ops import cotangent_of
+
 _BLOCK_BYTES = 3 << 20  # of X and Y together; fits the caches, and amortises the dispatch
 
 _Pair = tuple[int, int]
@@ -87,12 +89,9 @@ def conv_general_dilated(
             return jax.linear_transpose(lambda k: conv(x, k), k)(dy)[0]
 
         def fast(x: Array, dy: Array) -> Array:
-            dk = _sum_over_blocks(gradient, x, dy, j * c + i * o, shards).astype(k.dtype)
-            # Transposing a use of k sums over the devices of `shard_map`; elsewhere it is free.
-            used = (dk == dk) | True
-            return jax.linear_transpose(lambda k: jnp.where(used, k, 0), k)(dk)[0]
+            return cotangent_of(k, _sum_over_blocks(gradient, x, dy, j * c + i * o, shards))
 
-        return dx, lax.platform_dependent(x, dy, cpu=fast, default=plain)
+        return dx, lax.platform_dependent(x, dy, cpu=fast if dy.size else plain, default=plain)
 
     fast_conv = jax.custom_vjp(conv)
     fast_conv.defvjp(lambda x, k: (conv(x, k), (x, k)), backward)

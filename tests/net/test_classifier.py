@@ -10,6 +10,7 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from jax_resnet import Classifier, ResNet
+from jax_resnet.classifier import normalize
 from jax_resnet.classifier_file import digest
 from jax_resnet.errors import UserError
 
@@ -43,6 +44,17 @@ def test_logits_are_the_models_on_normalized_images(classifier, images):
 def test_other_images_than_uint8_are_refused(classifier, images):
     with pytest.raises(TypeError, match="expected uint8"):
         classifier(images / 255)
+
+
+def test_logits_without_a_class_name_are_refused(classifier, images):
+    other = classifier.replace(class_names=classifier.class_names[:-1])
+    with pytest.raises(UserError, match=r"`class_names` has \d+ names, expected \d+, one for each"):
+        other(images)
+
+
+def test_pixels_alone_are_normalized(classifier, images):
+    with pytest.raises(UserError, match="images are float32, expected uint8 pixels"):
+        normalize(np.float32(images) / 255, classifier.mean, classifier.std)
 
 
 def test_file_brings_back_the_same(classifier, images, tmp_path):

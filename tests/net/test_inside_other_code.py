@@ -12,7 +12,7 @@ import numpy as np
 import optax
 import pytest
 from flax import traverse_util
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from small_net import IMAGES, LABELS, assert_trees_close, small_net
 
 from jax_resnet import Classifier, ResNet
@@ -20,6 +20,8 @@ from jax_resnet.classifier import normalize
 from jax_resnet.model import Block, Stage
 from jax_resnet.norm import BatchNorm
 from jax_resnet.training import TrainState, train_step
+from jax_resnet.training.optimizer import muon_or_sgd
+from jax_resnet.training.step import cross_entropy
 
 pytestmark = pytest.mark.long
 
@@ -141,6 +143,43 @@ def test_the_model_within_another_module():
     grads, updates = gradient(variables["params"])
     assert all(np.abs(grad).max() > 0 for grad in jax.tree.leaves(grads["embed"]["stage1"]))
     assert changed(variables["batch_stats"], updates["batch_stats"]) == {"embed"}
+
+
+def test_muon_trains_the_kernels_of_a_net_within_another_module():
+    variables = jax.jit(Pair().init)(jax.random.key(0), IMAGES, IMAGES)
+    names = muon_or_sgd(variables["params"])
+    alone = muon_or_sgd(small_net()[1]["params"])
+    assert {k: v for k, v in names["embed"].items() if k != "head"} == {
+        k: v for k, v in alone.items() if k != "head"
+    }
+    kernels = [path for path, each in traverse_util.flatten_dict(names).items() if each == "muon"]
+    assert len(kernels) == 6
+    assert {path[:1] + path[-1:] for path in kernels} == {("embed", "kernel")}
+
+
+def test_gradients_within_shard_map_are_the_means_of_its_devices():
+    model, variables = small_net()
+    devices = np.array(jax.devices()[:2])
+    mesh = Mesh(devices, ("data",), axis_types=(AxisType.Auto,))
+    split, everywhere = PartitionSpec("data"), PartitionSpec()
+
+    def loss(params, images, labels):
+        now = variables | {"params": params}
+        logits, _ = model.apply(now, images, train=True, mutable=["batch_stats"])
+        return cross_entropy(logits, labels).mean()
+
+    @partial(jax.shard_map, mesh=mesh, in_specs=(everywhere, split, split), out_specs=everywhere)
+    def sharded(params, images, labels):
+        return jax.grad(lambda params: jax.lax.pmean(loss(params, images, labels), "data"))(params)
+
+    ours = jax.jit(sharded)(variables["params"], IMAGES, LABELS)
+    gradient, half = jax.jit(jax.grad(loss)), len(IMAGES) // 2
+    each = [
+        gradient(variables["params"], IMAGES[i:j], LABELS[i:j])
+        for i, j in ((0, half), (half, None))
+    ]
+    means = jax.tree.map(lambda a, b: (a + b) / 2, *each)
+    assert_trees_close(ours, means, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.slow

@@ -53,6 +53,40 @@ def test_a_net_of_another_width_classifies(shortcut):
     assert jnp.isfinite(logits).all()
 
 
+@pytest.mark.parametrize("missing", [None, "stage2"])
+def test_parameters_that_apply_creates_are_drawn(missing):
+    """Without any, and without those of a part: Flax fills them in where `params` is mutable."""
+    model = ResNet(8)
+    variables = init(model) if missing else {}
+    if missing:
+        rest = {part: each for part, each in variables["params"].items() if part != missing}
+        variables = {**variables, "params": rest}
+    images = jnp.ones((2, 8, 8, 3))
+    rngs = {"params": jax.random.key(1)}
+    _, created = model.apply(variables, images, rngs=rngs, mutable=["params", "batch_stats"])
+    kernel = created["params"][missing or "stage2"]["block1"]["conv2"]["kernel"]
+    assert float(kernel.std()) == pytest.approx((2 / (9 * 32)) ** 0.5, rel=0.05)
+
+
+@pytest.mark.parametrize("dtype", [jnp.uint8, jnp.int32, bool])
+def test_images_that_are_no_floats_are_refused(dtype):
+    with pytest.raises(UserError, match=r"images are .*, expected normalized ones"):
+        ResNet(8).init(jax.random.key(0), jnp.zeros((1, 8, 8, 3), dtype))
+
+
+def test_no_image_has_no_statistics():
+    model = ResNet(8)
+    variables, none = init(model), jnp.zeros((0, 8, 8, 3))
+    assert model.apply(variables, none).shape == (0, 10)
+    with pytest.raises(UserError, match=r"shape \(0, 8, 8, 16\), expected at least one in train"):
+        model.apply(variables, none, train=True, mutable=["batch_stats"])
+
+
+def test_a_net_without_classes_is_refused():
+    with pytest.raises(UserError, match="`num_classes` is 0, expected 1 or more"):
+        ResNet(8, num_classes=0)
+
+
 @pytest.mark.parametrize("channels", [(16, 32), (16, 32, 0), (16, 32, 64.0), [16, 32, 64], 16])
 def test_other_channels_are_refused(channels):
     with pytest.raises(UserError, match=r"`channels` is .*, expected a tuple of three whole num"):
