@@ -84,8 +84,11 @@ def evaluate(classifier: Classifier, split: Padded, precision: str = "float32") 
         precision: of matrix products, as in `jax.default_matmul_precision`.
 
     Raises:
-        UserError: if a logit is not finite.
+        UserError: if the split is empty, if a logit is not finite, or if a label is none of the
+            classifier's classes.
     """
+    if not len(split.labels):
+        raise UserError("the split has no images, expected at least one")
     sums = _zeros()
     for _ in range(len(split.labels) // split.batch_size):
         sums = _add_batch(sums, classifier, split, precision)
@@ -93,5 +96,9 @@ def evaluate(classifier: Classifier, split: Padded, precision: str = "float32") 
     assert done["count"] == expected, f"{done['count']} of {expected} images were counted"
     count, correct, loss = int(done["count"]), int(done["correct"]), float(done["loss"])
     if not math.isfinite(loss):
-        raise UserError("the logits are not finite, so nothing can be predicted")
+        classes = len(classifier.class_names)
+        raise UserError(
+            "the loss is not finite: a logit is infinite or NaN, or a label is not in "
+            f"[0, {classes}), the classes of the classifier"
+        )
     return {"count": count, "correct": correct, "accuracy": correct / count, "loss": loss / count}

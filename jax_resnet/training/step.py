@@ -56,7 +56,12 @@ class TrainState(train_state.TrainState):
             image_shape: height, width and channels.
             label_smoothing: the share of each target, in [0, 1), that is spread over all classes.
             freeze: see `Freeze`.
+
+        Raises:
+            UserError: for another `label_smoothing`.
         """
+        if not 0 <= label_smoothing < 1:
+            raise UserError(f"`label_smoothing` is {label_smoothing}, expected from 0 to below 1")
         variables = jax.jit(model.init)(key, jnp.zeros((1, *image_shape), model.param_dtype))
         state = cls(
             step=jnp.zeros((), jnp.int32),
@@ -161,9 +166,11 @@ def eval_step(
         cross-entropies without label smoothing, in the logits' dtype.
 
     Raises:
-        UserError: as `cross_entropy`.
+        UserError: as `cross_entropy`; or if `mask` has another shape or dtype.
     """
     losses = cross_entropy(logits, labels)
+    if mask.shape != labels.shape or mask.dtype != bool:
+        raise UserError(f"`mask` is {mask.dtype}{mask.shape}, expected bool{labels.shape}")
     return {
         "count": mask.sum(),
         "correct": ((logits.argmax(axis=-1) == labels) & mask).sum(),
@@ -181,15 +188,18 @@ def cross_entropy(
 
     Args:
         logits: float.
-        labels: in `[0, classes)`.
+        labels: in `[0, classes)`; the cross-entropy of another one is NaN.
         smoothing: in [0, 1).
 
     Raises:
-        UserError: if the labels are not one for each row of logits, `(n, 1)` for example.
+        UserError: if the labels are not integers, one for each row of logits: `(n, 1)` for example.
     """
-    if labels.shape != logits.shape[:-1]:
-        raise UserError(f"`labels` have shape {labels.shape}, expected {logits.shape[:-1]}")
-    targets = optax.smooth_labels(
-        jax.nn.one_hot(labels, logits.shape[-1], dtype=logits.dtype), smoothing
-    )
+    if labels.shape != logits.shape[:-1] or not jnp.issubdtype(labels.dtype, jnp.integer):
+        raise UserError(
+            f"`labels` are {labels.dtype}{labels.shape}, expected integers, {logits.shape[:-1]}"
+        )
+    classes = logits.shape[-1]
+    is_class = (labels >= 0) & (labels < classes)
+    one_hot = jax.nn.one_hot(labels, classes, dtype=logits.dtype)
+    targets = optax.smooth_labels(jnp.where(is_class[..., None], one_hot, jnp.nan), smoothing)
     return optax.softmax_cross_entropy(logits, targets)
