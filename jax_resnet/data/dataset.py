@@ -70,7 +70,8 @@ def fingerprint(hashes: list[bytes]) -> str:
 class Dataset:
     """A data set in memory.
 
-    Labels outside `[0, num_classes)`, and names with control characters, raise a `UserError`.
+    Labels outside `[0, num_classes)`, names with control characters, and images of another shape
+    than those of `train` raise a `UserError`.
 
     Attributes:
         name: a `DatasetName`, or any other name.
@@ -97,6 +98,11 @@ class Dataset:
                 raise UserError(
                     f"`{name}` has labels from {labels.min()} to {labels.max()}, expected "
                     f"from 0 to {self.num_classes - 1}"
+                )
+            shape = getattr(self, name).images.shape[1:]
+            if len(labels) and shape != self.image_shape:
+                raise UserError(
+                    f"`{name}` has images of {shape}, expected {self.image_shape} as in `train`"
                 )
 
     @property

@@ -119,6 +119,15 @@ def test_images_and_labels_of_another_kind_are_refused():
         Dataset("mine", split, split, split, ("a", "b"), flippable=True)
 
 
+@pytest.mark.parametrize("shape", [(2, 4, 4, 1), (2, 5, 4, 3)])
+def test_images_of_another_shape_than_those_of_training_are_refused(shape):
+    train, test = (
+        Split(np.zeros(each, np.uint8), np.zeros(2, np.int32)) for each in ((2, 4, 4, 3), shape)
+    )
+    with pytest.raises(UserError, match=r"`test` has images of .*, expected \(4, 4, 3\) as in"):
+        Dataset("mine", train, train, test, ("a", "b"), flippable=True)
+
+
 def test_statistics_are_by_channel_or_the_mean_by_pixel():
     images = np.random.default_rng(0).integers(0, 256, (9, 4, 5, 3), dtype=np.uint8)
     mean, std = statistics(images, "channel")
