@@ -97,8 +97,11 @@ def command() -> None:
     except UserError as error:
         parser.error(with_flags(str(error)))
     left = [flags for flags, is_finished in zip(runs, ends, strict=True) if not is_finished]
-    for flags in left:
-        print(shlex.join(flags), flush=True)
+    try:
+        for flags in left:
+            print(shlex.join(flags), flush=True)
+    except BrokenPipeError:  # the reader, `head` for example, stopped reading
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     if not own.list:
         os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
         sys.exit(train_all(left, own.at_once))

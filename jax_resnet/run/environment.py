@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 from jax import experimental
+from jax.sharding import Mesh
 
 from jax_resnet.errors import UserError
 
@@ -22,7 +24,8 @@ VARIABLES = ("XLA_FLAGS", "LIBTPU_INIT_ARGS", "NVIDIA_TF32_OVERRIDE", "NPROC")
 
 @contextmanager
 def pinned() -> Iterator[None]:
-    """JAX's settings that a run expects, whatever this process's are: 32 bits, Threefry, `jit`.
+    """JAX's settings that a run expects, whatever this process's are: 32 bits, Threefry, `jit`, no
+    mesh but the run's own, and transfers from and to the host.
 
     Raises:
         UserError: if all seeds have an offset, which can't be undone here.
@@ -40,6 +43,8 @@ def pinned() -> Iterator[None]:
         jax.disable_jit(False),
         jax.numpy_dtype_promotion("standard"),
         jax.numpy_rank_promotion("allow"),
+        jax.transfer_guard("allow"),
+        jax.set_mesh(Mesh(np.empty((), object), ())),
     ):
         yield
 

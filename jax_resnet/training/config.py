@@ -146,12 +146,12 @@ class Config:
 
     def __post_init__(self) -> None:
         with readable_errors():
-            validator().validate_python(vars(self))
+            values = validator().validate_python(vars(self))
+        for name, value in values.items():  # a float of NumPy's is Python's then
+            object.__setattr__(self, name, value)
         check_together(self)
         if self.model == "resnet" and self.shortcut is None:
             object.__setattr__(self, "shortcut", "zeropad")
-        if self.flip is None:
-            object.__setattr__(self, "flip", "none" if self.dataset == "digits" else "random")
         if self.precision == "tf32":
             object.__setattr__(self, "precision", "default")
 
@@ -162,6 +162,11 @@ class Config:
             is_warmed = self.recipe == "paper" and self.depth >= 110 and self.schedule == "step"
             return 400 if is_warmed else 0
         return self.warmup_steps
+
+    @property
+    def mirroring(self) -> Flip:
+        """`flip`, or what suits the data set."""
+        return self.flip or ("none" if self.dataset == "digits" else "random")
 
     @property
     def run_name(self) -> str:
@@ -206,7 +211,7 @@ class Config:
 
     def hyper_parameters(self) -> dict[str, Any]:
         """The fields that the result depends on, as JSON's types."""
-        values = self.to_json() | {"warmup_steps": self.warmup}
+        values = self.to_json() | {"warmup_steps": self.warmup, "flip": self.mirroring}
         return {k: v for k, v in values.items() if k not in NOT_HYPER_PARAMETERS}
 
 

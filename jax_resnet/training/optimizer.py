@@ -1,5 +1,6 @@
 """Learning rate schedules and optimizers, in optax."""
 
+import re
 from collections import Counter
 from typing import TYPE_CHECKING, Annotated, Any, Literal, assert_never
 
@@ -158,11 +159,14 @@ def fix_norms() -> optax.GradientTransformation:
 def muon_or_sgd(params: Any) -> Any:
     """Which optimizer trains each parameter."""
     return traverse_util.path_aware_map(
-        lambda path, _: (
-            "muon" if str(path[0]).startswith("stage") and path[-1] == "kernel" else "sgd"
-        ),
+        lambda path, _: "muon" if path[-1] == "kernel" and any(map(_is_stage, path)) else "sgd",
         params,
     )
+
+
+def _is_stage(part: Any) -> bool:
+    """Whether a part of a parameter's path is a stage's name, wherever the net is in the tree."""
+    return re.fullmatch(r"stage\d+", str(part)) is not None
 
 
 def _is_kernel(params: Any) -> Any:

@@ -52,8 +52,14 @@ class Programs:
 
 
 def make_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
-    """Devices, by default all, along one axis, over which each batch is split."""
+    """Devices, by default all, along one axis, over which each batch is split.
+
+    Raises:
+        UserError: if there are none.
+    """
     devices = jax.devices() if devices is None else devices
+    if not len(devices):
+        raise UserError("`devices` is empty, expected at least one device")
     return jax.make_mesh((len(devices),), ("data",), (AxisType.Auto,), devices=devices)
 
 
@@ -174,7 +180,7 @@ def make_step(config: Config, mesh: Mesh) -> Any:
             std,
             pad=batches.shift_of(config.pad, min(images.shape[1:3])),
             pad_mode=config.pad_mode,
-            flip=config.flip or "none",
+            flip=config.mirroring,
             cutout=config.cutout,
         )
         with jax.default_matmul_precision(matmul_precision(config.precision)):

@@ -46,10 +46,10 @@ RECIPES: dict[RecipeName, Config] = {
 
 def check_recipe(config: Config) -> None:
     """Raises a `UserError` if a config has the name of a recipe and none of the values in which
-    that differs from the default."""
+    that differs from the default, as where the name alone is given, or with other changes."""
     recipe, default = RECIPES[config.recipe], RECIPES["article"]
     own = [k for k, v in vars(recipe).items() if k != "recipe" and v != getattr(default, k)]
-    if own and all(getattr(config, name) == getattr(default, name) for name in own):
+    if own and all(getattr(config, name) != getattr(recipe, name) for name in own):
         raise UserError(
             f"`recipe` is {config.recipe!r}, but no field has its value: expected "
             f"RECIPES[{config.recipe!r}] of jax_resnet.training.recipes, or a copy with changes"

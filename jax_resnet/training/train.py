@@ -51,7 +51,8 @@ def train(
         signals: the run stops when a signal's number is appended; by default SIGINT and SIGTERM
             stop it, which takes Python's main thread.
         on_epoch: is called with each epoch's record, a line of `metrics.jsonl`, when that line and
-            its checkpoint are written; of several processes in the first one.
+            its checkpoint are written; of several processes in the first one. JAX's settings are
+            then the run's: 32 bits, for example.
 
     Returns:
         What is also written to `result.json`: `last` and, where there are validation images,
@@ -140,8 +141,10 @@ def open_training(
 
 
 def check_suits(config: Config, dataset: Dataset) -> None:
-    """Raises a `UserError` if there are too few images to train with, or none to evaluate, or if
-    they must not be mirrored."""
+    """Raises a `UserError` if the config is of several runs, if there are too few images to train
+    with, or none to evaluate, or if they must not be mirrored."""
+    if config.seeds > 1:
+        raise UserError(f"`seeds` is {config.seeds}, expected 1: `train_seeds` trains several")
     counts = dataset.counts
     if config.batch_size > counts["train"]:
         raise UserError(
@@ -154,9 +157,9 @@ def check_suits(config: Config, dataset: Dataset) -> None:
         raise UserError(
             f"the data set has no {config.scored_split} images, expected at least one{way}"
         )
-    if config.flip != "none" and not dataset.flippable:
+    if config.mirroring != "none" and not dataset.flippable:
         raise UserError(
-            f"`flip` is {config.flip!r}, expected 'none': a mirrored image of {dataset.name} "
+            f"`flip` is {config.mirroring!r}, expected 'none': a mirrored image of {dataset.name} "
             "is of another class"
         )
 

@@ -4,6 +4,7 @@ import dataclasses
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from jax_resnet.cli.train import parse_config
@@ -176,7 +177,7 @@ def test_a_value_without_effect_is_refused_and_a_recipes_own_gives_way():
     with pytest.raises(UserError, match=r"`muon_momentum` is 0\.8, expected"):
         parse_config(["--muon-momentum", "0.8"])
     config = parse_config(["--recipe", "fast", "--optimizer", "sgd", "--dataset", "digits"])
-    assert (config.optimizer, config.muon_momentum, config.flip) == ("sgd", 0.6, "none")
+    assert (config.optimizer, config.muon_momentum, config.mirroring) == ("sgd", 0.6, "none")
     assert parse_config(["--recipe", "fast"]).flip == "alternating"
     frozen = ["--recipe", "fast", "--init", "resnet20-zeropad", "--freeze", "stages"]
     assert parse_config(frozen).freeze == "stages"
@@ -189,6 +190,20 @@ def test_the_shortcut_is_resolved():
     assert Config().shortcut == "zeropad"
     assert Config(model="cnn").shortcut is None
     assert Config().to_json()["shortcut"] == "zeropad"
+
+
+def test_mirroring_follows_the_data_set():
+    digits = Config(dataset="digits")
+    assert digits.mirroring == digits.hyper_parameters()["flip"] == "none"
+    cifar10 = dataclasses.replace(digits, dataset="cifar10")
+    assert cifar10.mirroring == "random", "what digits need is not what cifar10 needs"
+    assert dataclasses.replace(digits, flip="alternating").mirroring == "alternating"
+
+
+def test_numbers_of_numpy_are_kept_as_pythons():
+    config = Config(learning_rate=np.float32(0.5))
+    assert type(config.learning_rate) is float
+    assert config.to_json()["learning_rate"] == 0.5
 
 
 def test_a_home_in_a_path_is_the_users():

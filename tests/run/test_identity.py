@@ -7,7 +7,9 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import jax
+import numpy as np
 import pytest
+from jax.sharding import Mesh
 from PIL import Image
 from striped import files, stripes
 from support import enable_x64, records, train
@@ -196,6 +198,8 @@ def test_settings_of_jax_do_not_change_a_run(finished, dataset, tmp_path):
             jax.default_matmul_precision("bfloat16"),
             jax.numpy_rank_promotion("raise"),
             jax.numpy_dtype_promotion("strict"),
+            jax.transfer_guard("disallow_explicit"),
+            jax.set_mesh(Mesh(np.array(jax.devices()), ("model",))),
         ):
             others.enter_context(setting)
         training.train(config, dataset)

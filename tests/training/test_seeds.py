@@ -30,6 +30,13 @@ def three(tmp_path_factory):
     return config, train_seeds(config)
 
 
+def test_one_run_of_several_seeds_is_refused(tmp_path):
+    config = Config(dataset="digits", depth=8, steps=2, seeds=2, runs_dir=tmp_path / "runs")
+    with pytest.raises(UserError, match="`seeds` is 2, expected 1: `train_seeds` trains several"):
+        train(config)
+    assert not config.folder.exists()
+
+
 def test_each_seed_is_its_single_run(three, tmp_path):
     config, result = three
     assert result["seeds"] == [1, 2, 3]

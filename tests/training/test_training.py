@@ -114,8 +114,28 @@ def test_labels_of_another_shape_are_refused(shape):
     with pytest.raises(UserError, match="labels"):
         train_step(fresh(Config(depth=8)), jnp.zeros((4, 8, 8, 1)), labels)
     if len(shape) > 1:
-        with pytest.raises(UserError, match=r"`labels` have shape .*, expected \(4,\)"):
+        with pytest.raises(UserError, match=r"`labels` are int32.*, expected integers, \(4,\)"):
             eval_step(jnp.zeros((4, 10)), labels, jnp.ones(4, bool))
+
+
+@pytest.mark.parametrize("mask", [np.ones((4, 1), bool), np.ones(1, bool), np.full(4, 2)])
+def test_a_mask_of_another_kind_is_refused(mask):
+    """A mask that is broadcast counts images several times, and so does an integer."""
+    with pytest.raises(UserError, match=r"`mask` is (bool|int64).*, expected bool\(4,\)"):
+        eval_step(jnp.zeros((4, 10)), jnp.arange(4), mask)
+
+
+@pytest.mark.parametrize("label", [-1, 10])
+def test_a_label_of_no_class_has_no_loss(label):
+    logits, labels = jnp.zeros((2, 10)), jnp.array([3, label])
+    assert np.isnan(cross_entropy(logits, labels)).tolist() == [False, True]
+    assert np.isnan(cross_entropy(logits, labels, 0.1)).tolist() == [False, True]
+    sums = eval_step(logits, labels, jnp.array([True, False]))
+    assert float(sums["loss"]) == pytest.approx(np.log(10)), "a masked one is not counted"
+    _, metrics = train_step(fresh(Config(depth=8)), jnp.zeros((2, 8, 8, 1)), labels)
+    assert np.isnan(metrics["loss"])
+    with pytest.raises(UserError, match="`labels` are float32"):
+        cross_entropy(logits, labels.astype(jnp.float32))
 
 
 @pytest.mark.parametrize("dispatch", ["step", "loop"])
@@ -209,5 +229,32 @@ def test_logits_that_are_not_finite_are_no_predictions():
     variables["params"]["head"]["bias"] *= jnp.inf
     names = tuple("0123456789")
     classifier = Classifier(variables, jnp.float32([0.3]), jnp.float32([0.4]), model, names)
-    with pytest.raises(UserError, match="the logits are not finite"):
+    with pytest.raises(UserError, match="the loss is not finite: a logit is"):
         evaluate(classifier, to_device(DIGITS.test))
+
+
+def test_a_split_without_images_has_no_scores():
+    model = ResNet(8, 10)
+    variables = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 8, 8, 1)))
+    mean = jnp.float32([0.3])
+    classifier = Classifier(variables, mean, mean, model, DIGITS.class_names)
+    with pytest.raises(UserError, match="the split has no images"):
+        evaluate(classifier, to_device(DIGITS.validation))
+
+
+def test_a_smoothing_of_all_targets_is_refused():
+    with pytest.raises(UserError, match=r"`label_smoothing` is 1\.5, expected from 0 to below 1"):
+        TrainState.init(jax.random.key(0), ResNet(8), optax.sgd(0.1), (8, 8, 1), 1.5)
+
+
+def test_no_devices_are_refused():
+    with pytest.raises(UserError, match="`devices` is empty, expected at least one"):
+        make_mesh([])
+
+
+@pytest.mark.parametrize("changes", [{}, {"steps": 100}, {"val_fraction": 0.3, "seed": 3}])
+def test_a_recipe_in_name_alone_trains_nothing(changes, tmp_path):
+    config = Config(recipe="fast", dataset="digits", runs_dir=tmp_path / "runs", **changes)
+    with pytest.raises(UserError, match="`recipe` is 'fast', but no field has its value"):
+        train(config)
+    assert not config.folder.exists()
