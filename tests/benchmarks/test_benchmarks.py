@@ -26,7 +26,7 @@ TINY = Case(depth=8, batch_size=2)
 PEAK = 1e15  # operations a second
 TORCH = pytest.mark.skipif(find_spec("torch") is None, reason="PyTorch is not installed")
 SLOW = pytest.mark.slow  # a process of a dozen seconds, of which a like one is tested as well
-MARKS = {"jax_resnet, train.py": [], "PyTorch": [TORCH], "torch.compile": [TORCH, SLOW]}
+MARKS = {"PyTorch": [TORCH], "torch.compile": [TORCH, SLOW]}
 
 
 @pytest.mark.long

@@ -83,9 +83,7 @@ def assert_close(ours, theirs):
         assert one["gradient_norms"] == pytest.approx(other["gradient_norms"], rel=2e-2)
 
 
-@pytest.mark.parametrize(
-    "dispatch", ["graph", pytest.param("loop", marks=pytest.mark.slow)], indirect=True
-)
+@pytest.mark.slow  # test_devices.py compares one device and two with single steps
 def test_one_device_and_two_give_the_same_up_to_rounding(config, whole, tmp_path):
     assert jax.device_count() > 1
     train(dataclasses.replace(config, runs_dir=tmp_path), devices=jax.devices()[:1])
