@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from jax_resnet.data.copies import say_copies
 from jax_resnet.data.dataset import Dataset, Split
 from jax_resnet.data.images import decode_images, list_files
 from jax_resnet.data.labels_csv import find_table, list_labeled
@@ -34,8 +35,8 @@ def load_folder(
     `validation`), each with the same subfolders, one for each class; or it holds these subfolders
     directly; or it holds images and a table of their classes, which `list_labeled` describes. In
     these two cases each class is shuffled and divided by `split_proportions`, always in the same
-    way. Every file is decoded, and all bad ones are listed at once. Copies of training images in
-    the other splits are counted on stderr. The data set is flippable: a mirrored image is of the
+    way. Every file is decoded, and all bad ones are listed at once. Images that two splits share
+    are counted on stderr. The data set is flippable: a mirrored image is of the
     same class.
 
     Arguments are those of `jax_resnet.data.load`.
@@ -67,7 +68,7 @@ def load_folder(
         splits[split] = Split(images[start : start + len(labels)], labels)
         start += len(labels)
     train, validation, test = (splits[split] for split in _SPLITS)
-    say_copies(root, train, validation, test)
+    say_copies(root, training=train, validation=validation, test=test)
     return Dataset("folder", train, validation, test, tuple(names), flippable=True)
 
 
@@ -137,17 +138,6 @@ def say_loose(folder: Path, what: str) -> None:
     """Says which files lie beside the folders that are read."""
     if loose := [path.name for path in list_files(folder) if not path.is_dir()]:
         say(f"{folder}: not read, because folders are its {what}: {some(loose)}")
-
-
-def say_copies(root: Path, train: Split, validation: Split, test: Split) -> None:
-    """Says how many images of validation and test are training images too."""
-    trained = {*train.hashes()}
-    for name, split in (("validation", validation), ("test", test)):
-        if count := sum(each in trained for each in split.hashes()):
-            say(
-                f"{root}: {count} of the {len(split)} {name} images are equal to training images "
-                "of the same class: scores on them say little of new images"
-            )
 
 
 def _text(folder: Path) -> str:

@@ -49,7 +49,6 @@ _LITTER = {
     "#recycle",
     "#snapshot",
     "$recycle.bin",
-    "recycler",
     "system volume information",
 }
 

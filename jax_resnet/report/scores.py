@@ -14,7 +14,7 @@ from jax_resnet.errors import UserError
 from jax_resnet.pretrained import load_classifier
 from jax_resnet.report.models import load_model
 from jax_resnet.report.run_model import check_fits, load_run
-from jax_resnet.training.config import Config, load_dataset
+from jax_resnet.training.config import Config, load_images
 from jax_resnet.training.evaluation import evaluate, to_device
 from jax_resnet.training.precision import Precision, dtype_on, matmul_precision
 
@@ -52,7 +52,7 @@ def score(
                 f"`split` is 'validation', but {model} does not record which images were kept for "
                 "validation, expected the folder of the run, or the split 'test' or 'train'"
             )
-        dataset = load_dataset(file_config(classifier, given))
+        dataset = load_images(file_config(classifier, given))
         check_fits(classifier, dataset)
     images = getattr(dataset, split)
     if not len(images):
@@ -106,7 +106,7 @@ def _scorer(classifier: Classifier, precision: Precision) -> Callable[[Split], d
 
 
 def file_config(classifier: Classifier, given: dict[str, Any]) -> Config:
-    """The `Config` of a data set with all its training images in `train`."""
+    """The `Config` that names the data set of a Classifier file."""
     if given.get("dataset") == "folder":
         given = given | {"channels": classifier.channels}
-    return Config(val_fraction=0, **given)
+    return Config(**given)

@@ -9,6 +9,8 @@ from PIL import Image
 
 from jax_resnet.data import load
 from jax_resnet.errors import UserError
+from jax_resnet.training.config import Config, load_dataset
+from jax_resnet.training.train import train
 
 NO_CLASSES = (
     "__MACOSX",
@@ -61,6 +63,52 @@ def test_copies_of_training_images_are_counted(tmp_path, capsys):
     stderr = capsys.readouterr().err
     assert "5 of the 5 validation images are equal to training images" in stderr
     assert "1 of the 3 test images are equal to training images" in stderr
+
+
+def test_copies_of_validation_images_are_counted(tmp_path, capsys):
+    """The best state is chosen on them."""
+    fill(tmp_path / "train", {"a": 3, "b": 2})
+    for name, value in (("a", 100), ("b", 101)):
+        (tmp_path / "val" / name).mkdir(parents=True)
+        Image.new("L", (9, 9), value).save(tmp_path / "val" / name / "0.png")
+    (tmp_path / "test").symlink_to("val")
+    load("folder", tmp_path, image_size=(4, 4), channels=1)
+    stderr = capsys.readouterr().err
+    assert stderr.count("equal") == 1
+    assert "2 of the 2 test images are equal to validation images" in stderr
+
+
+def folder_config(folder, **fields):
+    small = {"image_size": (4, 4), "channels": 1, "depth": 8, "steps": 2, "batch_size": 4}
+    return Config(dataset="folder", data_dir=folder, runs_dir=folder / "runs", **small | fields)
+
+
+def test_copies_within_training_are_counted_where_validation_is_taken_from_it(tmp_path, capsys):
+    for split, count in (("train", 10), ("test", 2)):
+        for name in "ab":
+            (tmp_path / split / name).mkdir(parents=True)
+            for i in range(count):  # each training image is there ten times
+                value = {"train": 50, "test": 100 + i}[split] + (name == "b")
+                Image.new("L", (9, 9), value).save(tmp_path / split / name / f"{i}.png")
+    dataset = load_dataset(folder_config(tmp_path, val_fraction=0.2))
+    assert len(dataset.validation) == 4
+    stderr = capsys.readouterr().err
+    assert "4 of the 4 validation images are equal to training images" in stderr
+
+
+def test_a_share_of_0_for_validation_leaves_none(tmp_path):
+    fill(tmp_path, {"a": 20, "b": 20})
+    dataset = load_dataset(folder_config(tmp_path, split_proportions=(0.9, 0.0, 0.1)))
+    assert dataset.counts == {"train": 36, "validation": 0, "test": 4}
+
+
+@pytest.mark.parametrize("fraction", [0.0, 0.5])
+def test_a_fraction_without_effect_is_refused(tmp_path, fraction):
+    fill(tmp_path, {"a": 20, "b": 20})
+    config = folder_config(tmp_path, val_fraction=fraction)
+    with pytest.raises(UserError, match=f"`val_fraction` is {fraction}, expected 0.2, the default"):
+        train(config, load_dataset(config))
+    assert not config.folder.exists()
 
 
 def test_other_images_are_not_called_copies(tmp_path, capsys):
