@@ -65,7 +65,7 @@ def collect(folders: Iterable[Path]) -> list[Group]:
 
     Raises:
         UserError: if a folder holds no finished run, or two runs of a data set, a recipe, a variant
-            and a depth differ in more than their seeds.
+            and a depth differ in more than their seeds, or in the steps of their metrics.
     """
     groups: dict[tuple[str, str, str, int], Group] = {}
     first: dict[tuple[str, str, str, int], tuple[Path, Config]] = {}
@@ -75,6 +75,12 @@ def collect(folders: Iterable[Path]) -> list[Group]:
         key = (config.dataset, config.recipe, config.shortcut or "cnn", config.depth)
         refuse_differences(*first.setdefault(key, (folder, config)), folder, config)
         group = groups.setdefault(key, Group(*key))
+        steps = [[line["step"] for line in each] for each in (records, *group.records[:1])]
+        if steps[0] != steps[-1]:
+            raise UserError(
+                f"{first[key][0]} and {folder} can't be averaged: their epochs end at other steps, "
+                "expected runs on one data set"
+            )
         group.records.append(records)
         scores = chosen(result)
         group.accuracies.append(scores["accuracy"])

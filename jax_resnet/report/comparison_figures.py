@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from jax_resnet.model import PARTS
-from jax_resnet.plots import corner, write_figure
+from jax_resnet.plots import corner, marker_of, write_figure
 from jax_resnet.report.comparison import Group, net_names
 from jax_resnet.training.published import PUBLISHED
 
@@ -22,14 +22,18 @@ def draw_comparison(groups: Sequence[Group], folder: Path) -> list[Path]:
     """Writes `train_loss.png` and the like, `test_accuracy.png` and `gradient_norms.png`.
 
     Returns:
-        The paths of the figures; those of validation are left out if a run has none.
+        The paths of the figures; those of validation are left out, and removed if they are there
+        from before, if a run has none.
     """
     names = net_names(groups)
     labeled = [(f"{name}-{g.depth}", g) for name, g in zip(names, groups, strict=True)]
     paths = []
     for quantity in QUANTITIES:
+        path = folder / f"{quantity}.png"
         if all(quantity in line for group in groups for run in group.records for line in run):
-            paths.append(_figure(folder / f"{quantity}.png", _curves(labeled, quantity)))
+            paths.append(_figure(path, _curves(labeled, quantity)))
+        else:
+            path.unlink(missing_ok=True)
     paths.append(_figure(folder / "test_accuracy.png", _points(labeled)))
     paths.append(_figure(folder / "gradient_norms.png", _norms(labeled)))
     return paths
@@ -50,12 +54,9 @@ def _curves(groups: Labeled, quantity: str) -> Callable[[Any], None]:
     def draw(figure: Any) -> None:
         axes = figure.subplots()
         for label, group in groups:
-            shortest = min(map(len, group.records))
-            steps = [line["step"] for line in group.records[0][:shortest]]
-            values = np.array(
-                [[line[quantity] for line in run[:shortest]] for run in group.records]
-            )
-            (line,) = axes.plot(steps, values.mean(0), label=label)
+            steps = [line["step"] for line in group.records[0]]
+            values = np.array([[line[quantity] for line in run] for run in group.records])
+            (line,) = axes.plot(steps, values.mean(0), marker=marker_of(steps), label=label)
             axes.fill_between(
                 steps, values.min(0), values.max(0), color=line.get_color(), alpha=0.2, linewidth=0
             )
@@ -107,7 +108,7 @@ def _norms(groups: Labeled) -> Callable[[Any], None]:
                 run = group.records[0]
                 steps = [line["step"] for line in run]
                 norms = [line["gradient_norms"][part] for line in run]
-                (line,) = axes.plot(steps, norms, label=label)
+                (line,) = axes.plot(steps, norms, marker=marker_of(steps), label=label)
                 if group.initial:
                     axes.plot([0], [group.initial[0][part]], "o", color=line.get_color())
             axes.set_yscale("log")

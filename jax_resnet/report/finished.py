@@ -10,10 +10,12 @@ from jax_resnet.errors import UserError
 from jax_resnet.files import read_json
 from jax_resnet.run.environment import differences
 from jax_resnet.run.folder import Run
-from jax_resnet.run.records import read_environment, read_lines
+from jax_resnet.run.records import are_consistent, read_environment, read_lines
 
 Count = Annotated[int, Field(ge=0, lt=2**31)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+ROUNDING = 1e-9  # of a count of epochs
+Finite = Annotated[float, Field(allow_inf_nan=False)]
 T = TypeVar("T")
 
 
@@ -38,7 +40,8 @@ class Record(TypedDict):
     validation_accuracy: NotRequired[float]
     learning_rate: float
     gradient_norms: GradientNorms
-    images_per_second: NonNegative
+    images_per_second: Positive
+    epoch: Positive
 
 
 class Scores(TypedDict):
@@ -47,8 +50,8 @@ class Scores(TypedDict):
     step: Count
     count: Count
     correct: Count
-    accuracy: float
-    loss: float
+    accuracy: Finite
+    loss: Finite
 
 
 class Result(TypedDict):
@@ -95,15 +98,28 @@ def read_finished(folder: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         UserError: if it has not finished, or they are damaged.
     """
     run = Run(folder)
+    if not run.result_file.exists():
+        raise UserError(f"{folder} has not finished: `resume` the run")
     records = read_metrics(run)
     result = checked(Result, read_json(run.result_file), run.result_file)
+    for name in sorted(result.keys() & {"last", "best"}):
+        if not are_consistent(scores := result[name]):
+            raise UserError(
+                f"{run.result_file} is damaged: {name}.accuracy is {scores['accuracy']}, but "
+                f"{scores['correct']} of {scores['count']} are correct"
+            )
     if (split := result["last"].get("split", "test")) != "test":
         raise UserError(
             f"{run.result_file} holds {split} scores, expected those of the test images: "
-            "resume the run with `test`"
+            "resume the run with `test`, if its data set has some"
         )
     if not records:
-        raise UserError(f"{folder} holds no finished run: {run.metrics_file} is empty")
+        raise UserError(f"{folder} holds no finished run: {run.metrics_file} is missing or empty")
+    end, found = result["last"]["step"], records[-1]["step"]
+    if found != end:
+        raise UserError(
+            f"{run.metrics_file} is damaged: its last line is of step {found}, expected {end}"
+        )
     return records, result
 
 
@@ -111,9 +127,22 @@ def read_metrics(run: Run) -> list[dict[str, Any]]:
     """The metrics of each epoch.
 
     Raises:
-        UserError: if they are damaged.
+        UserError: if they are damaged, or lines are missing before the last one.
     """
-    return checked(list[Record], run.records(), run.metrics_file)
+    records = checked(list[Record], run.records(), run.metrics_file)
+    for number, record in enumerate(records, 1):
+        # An epoch ends with the batch that completes it, the last one with the run.
+        least = number - 1 if number == len(records) else number - ROUNDING
+        batch = record["epoch"] / record["step"] if record["step"] else 0.0
+        if not least < record["epoch"] < number + batch - ROUNDING:
+            raise UserError(
+                f"{run.metrics_file} is damaged: its line {number} is of the end of epoch "
+                f"{record['epoch']:g}"
+            )
+        if record.keys() != records[0].keys():
+            odd = min(record.keys() ^ records[0].keys())
+            raise UserError(f"{run.metrics_file} is damaged: not all lines have {odd}")
+    return records
 
 
 def read_starts(run: Run) -> list[dict[str, Any]]:

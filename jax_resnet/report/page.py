@@ -14,7 +14,7 @@ from jaxtyping import UInt8
 
 from jax_resnet.classifier import Classifier
 from jax_resnet.data.dataset import fingerprint
-from jax_resnet.errors import UserError
+from jax_resnet.errors import UserError, say
 from jax_resnet.report import figures
 from jax_resnet.report.finished import read_finished, read_metrics, read_starts
 from jax_resnet.report.predictions import Predictions
@@ -100,6 +100,12 @@ def read_run(folder: Path, data_dir: Path | None = None) -> RunReport:
     else:
         records, result = read_so_far(run, loaded)
     predictions = Predictions.of(classifier, dataset.test)
+    correct, scores = int(predictions.correct.sum()), chosen(result)
+    if correct != scores["correct"]:
+        say(
+            f"{folder}: the classifier is right on {correct} of {scores['count']} test images "
+            f"here, and was on {scores['correct']}"
+        )
     names = dataset.class_names
     mistakes = [
         Mistake(

@@ -15,6 +15,7 @@ from jax_resnet.cli.flags import parse
 from jax_resnet.errors import UserError
 from jax_resnet.files import write_json
 from jax_resnet.model import PARTS, ShortcutName
+from jax_resnet.report import comparison_figures
 from jax_resnet.report.comparison import Group, collect, table
 from jax_resnet.report.comparison_figures import draw_comparison
 from jax_resnet.training.config import Config
@@ -101,11 +102,12 @@ def write_run(folder, accuracy=0.9, **fields):
     config = Config(dataset="digits", depth=8, name=folder.name, **fields)
     folder.mkdir(parents=True)
     write_json(folder / "config.json", config.to_json())
-    scores = {"step": 1, "count": 10, "correct": 9, "accuracy": accuracy, "loss": 1.0}
+    correct = round(10 * accuracy)
+    scores = {"step": 1, "count": 10, "correct": correct, "accuracy": accuracy, "loss": 1.0}
     write_json(folder / "result.json", {"last": scores})
     norms = dict.fromkeys(PARTS, 1.0)
     record = {"step": 1, "train_loss": 1.0, "train_accuracy": 0.5, "gradient_norms": norms}
-    record |= {"learning_rate": 0.1, "images_per_second": 100.0}
+    record |= {"learning_rate": 0.1, "images_per_second": 100.0, "epoch": 0.1}
     (folder / "metrics.jsonl").write_text(json.dumps(record) + "\n")
     return folder
 
@@ -128,6 +130,34 @@ def test_one_seed_and_several_are_drawn(tmp_path, seeds):
     with_published = dataclasses.replace(found, dataset="cifar10", depth=20)
     paths = draw_comparison([found, with_published], tmp_path)
     assert {path.name for path in paths} == {name for name in FIGURES if "validation" not in name}
+
+
+def test_a_curve_of_one_point_is_seen(tmp_path, monkeypatch):
+    """A line through one point is nothing."""
+    (found,) = collect([write_run(tmp_path / "run")])
+    drawn = []
+    monkeypatch.setattr(comparison_figures, "write_figure", lambda figure, _: drawn.append(figure))
+    draw_comparison([found], tmp_path)
+    lines = [line for figure in drawn for axes in figure.axes for line in axes.lines]
+    assert len(lines) == 2 + 1 + len(PARTS), "two curves, an accuracy, and each part's norm"
+    assert all(line.get_marker() != "None" for line in lines)
+
+
+def test_a_picture_from_before_is_removed(tmp_path):
+    (found,) = collect([write_run(tmp_path / "run")])
+    (tmp_path / "validation_loss.png").write_bytes(b"of an earlier comparison")
+    draw_comparison([found], tmp_path)
+    assert not (tmp_path / "validation_loss.png").exists()
+
+
+def test_runs_whose_epochs_end_at_other_steps_are_not_averaged(tmp_path):
+    folders = [write_run(tmp_path / str(seed), seed=seed) for seed in (0, 1)]
+    record = json.loads((folders[1] / "metrics.jsonl").read_text())
+    result = json.loads((folders[1] / "result.json").read_text())
+    (folders[1] / "metrics.jsonl").write_text(json.dumps(record | {"step": 2}) + "\n")
+    write_json(folders[1] / "result.json", {"last": result["last"] | {"step": 2}})
+    with pytest.raises(UserError, match="can't be averaged: their epochs end at other steps"):
+        collect(folders)
 
 
 def test_runs_of_different_recipes_are_not_averaged(tmp_path):

@@ -13,6 +13,7 @@ from support import digits, train
 
 from jax_resnet.cli.report import command
 from jax_resnet.errors import UserError
+from jax_resnet.files import write_json
 from jax_resnet.plots import draw_curves
 from jax_resnet.report.figures import curves
 from jax_resnet.report.page import read_run, render
@@ -61,6 +62,22 @@ def test_the_page_counts_predictions_as_evaluation_does(runs):
     assert confusion.sum() == run.scores["count"]
     assert confusion.trace() == run.scores["correct"]
     assert len(run.mistakes) == min(24, run.scores["count"] - run.scores["correct"])
+
+
+def test_a_classifier_of_another_run_and_a_lost_state_are_said(runs, tmp_path, capsys):
+    one = tmp_path / "one"
+    shutil.copytree(runs[0], one)
+    result = json.loads((one / "result.json").read_text())
+    write_json(one / "result.json", result | {"best": result["best"] | {"lost_step": 9}})
+    assert "The state at step 9 was better on validation" in render([read_run(one)])
+    assert "the classifier is right on" not in capsys.readouterr().err
+    shutil.copy(runs[1] / "classifier.safetensors", one)
+    found = read_run(one).predictions.correct.sum()
+    assert found != result["best"]["correct"], "the seeds are too much alike for this test"
+    expected = (
+        f"is right on {found} of 360 test images here, and was on {result['best']['correct']}"
+    )
+    assert expected in capsys.readouterr().err
 
 
 def test_predictions_are_counted_by_class_and_by_confidence():

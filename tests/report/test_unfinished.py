@@ -48,6 +48,17 @@ def test_the_best_checkpoint_is_scored_and_nothing_is_changed(config, best, call
     assert files(config.folder) == before, "reading a run that may go on has changed its files"
 
 
+def test_metrics_that_are_missing_are_those_of_the_checkpoint(config, best, tmp_path, capsys):
+    shutil.copytree(config.folder, tmp_path / "run")
+    (tmp_path / "run" / "metrics.jsonl").unlink()
+    assert score(tmp_path / "run", "validation")["accuracy"] == pytest.approx(
+        best["validation_accuracy"]
+    )
+    assert (
+        f"taking its best checkpoint on validation, step {best['step']}" in capsys.readouterr().err
+    )
+
+
 def test_without_validation_the_last_checkpoint_is_taken(config, tmp_path, monkeypatch, capsys):
     without = dataclasses.replace(config, val_fraction=0, runs_dir=tmp_path)
     with sigterm_at(5, monkeypatch), pytest.raises(Interrupted):
