@@ -18,6 +18,7 @@ from jax_resnet.run.environment import differences
 from jax_resnet.run.records import (
     ENVIRONMENT,
     best_step,
+    check_versions,
     read_environment,
     read_lines,
     read_records,
@@ -93,6 +94,8 @@ class Run:
 
     def _is_begun(self, resume: bool, refuse_changes: Callable[[Path], None]) -> bool:
         """Whether a run is there to resume; a `UserError` if neither it nor a new one can be."""
+        if self.folder.exists() and not self.folder.is_dir():
+            raise UserError(f"{self.folder} is not a folder: choose another `name`")
         if self.config_file.exists():
             refuse_changes(self.config_file)
             self._refuse(resume)
@@ -220,6 +223,8 @@ class OpenRun(Run):
 
     def _begin(self) -> None:
         starts, step = read_lines(self.starts_file), self.latest
+        for start in starts:
+            check_versions(start, self.starts_file)
         before = starts[-1] if starts else read_environment(self.config_file)
         if changes := differences(before, self._environment):
             say(f"{self.folder}: results may differ: since the last start, {changes}")
@@ -241,6 +246,11 @@ class OpenRun(Run):
             lines = copy.read_bytes() if copy is not None and copy.exists() else b""
             if not found.startswith(lines):
                 say(f"{self.metrics_file} was damaged and is restored")
+            if self.latest is None and (dropped := found.count(b"\n")):
+                say(
+                    f"{self.folder} has no checkpoint and starts again: the metrics of {dropped} "
+                    "epochs are dropped"
+                )
             replace_file(self.metrics_file, lines)
 
 

@@ -53,6 +53,12 @@ def best_step(records: list[dict[str, Any]], steps: Collection[int] | None = Non
     return max(validated, key=lambda record: record[ACCURACY])["step"] if validated else None
 
 
+def are_consistent(scores: dict[str, Any]) -> bool:
+    """Whether the accuracy in a `result.json` is that of its counts."""
+    correct, count = scores["correct"], scores["count"]
+    return 0 <= correct <= count > 0 and scores["accuracy"] == correct / count
+
+
 def read_environment(config_file: Path) -> dict[str, Any]:
     """Where the run of a `config.json` was begun, and its data; empty where that is not said.
 
@@ -62,7 +68,14 @@ def read_environment(config_file: Path) -> dict[str, Any]:
     environment: Any = read_json(config_file).get(ENVIRONMENT, {})
     if not isinstance(environment, dict):
         raise UserError(f"{config_file} is damaged: its environment is not an object")
+    check_versions(environment, config_file)
     return environment
+
+
+def check_versions(environment: dict[str, Any], file: Path) -> None:
+    """Raises a `UserError` if the versions that an environment in a file has are no object."""
+    if not isinstance(versions := environment.get("versions") or {}, dict):
+        raise UserError(f"{file} is damaged: its versions are {versions!r:.80}")
 
 
 def refuse_other_data(config_file: Path, data: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ from jax_resnet.errors import UserError
 from jax_resnet.files import read_json
 from jax_resnet.run.distributed import first_decides, say_first
 from jax_resnet.run.folder import Run, chosen
+from jax_resnet.run.records import are_consistent
 from jax_resnet.run.signals import raise_signals
 from jax_resnet.training.config import Config
 from jax_resnet.training.config_file import refuse_changes
@@ -78,6 +79,6 @@ def _read_result(config: Config) -> dict[str, Any] | None:
     """The result, unless there is none or it is damaged: then the run writes it again."""
     try:
         result = read_json(Run(config.folder).result_file)
-        return result if isinstance(chosen(result)["accuracy"], float) else None
+        return result if are_consistent(chosen(result)) else None
     except (UserError, KeyError, TypeError, AttributeError):
         return None

@@ -13,7 +13,7 @@ from jax_resnet.files import find_damage
 from jax_resnet.run.checkpoints import all_checkpoints, read_checkpoint
 from jax_resnet.run.environment import pinned
 from jax_resnet.run.folder import Run
-from jax_resnet.run.records import best_step, refuse_other_data
+from jax_resnet.run.records import best_step, read_records, refuse_other_data
 from jax_resnet.training.config import Config
 from jax_resnet.training.config_file import read_config, refuse_changes
 from jax_resnet.training.evaluation import classifier_of
@@ -61,7 +61,8 @@ def choose_step(run: Run) -> tuple[int, str]:
         raise UserError(f"{run.folder} has no good checkpoint: {faults}")
     if faults:
         say(f"{faults}; other checkpoints are good")
-    records = run.records()
+    copy = run.checkpoints / str(steps[-1]) / run.metrics_file.name
+    records = max(run.records(), read_records(copy), key=len)
     best, of_all = best_step(records, steps), best_step(records)
     if best is None:
         return steps[-1], "its last checkpoint"

@@ -10,9 +10,10 @@ import pytest
 from support import assert_same_run, digits, train
 
 from jax_resnet.errors import UserError
-from jax_resnet.files import checksums
+from jax_resnet.files import checksums, write_json
 from jax_resnet.report.page import read_run
 from jax_resnet.report.scores import score
+from jax_resnet.training.begin import check_folder, finished
 
 
 def truncate(path):
@@ -65,6 +66,43 @@ def copy(config, tmp_path):
     """A copy of the run, and the config that resumes it."""
     shutil.copytree(config.runs_dir / "whole", tmp_path / "whole")
     return tmp_path / "whole", dataclasses.replace(config, runs_dir=tmp_path, resume=True)
+
+
+def test_a_run_without_checkpoints_says_what_is_dropped(copy, capsys):
+    folder, again = copy
+    shutil.rmtree(folder / "checkpoints")
+    for name in ("result.json", "classifier.safetensors"):
+        (folder / name).unlink()
+    train(again)
+    said = capsys.readouterr().err
+    assert "has no checkpoint and starts again: the metrics of 3 epochs are dropped" in said
+
+
+def test_versions_of_another_type_are_damaged(copy):
+    folder, again = copy
+    line = json.loads((folder / "starts.jsonl").read_text())
+    (folder / "starts.jsonl").write_text(json.dumps(line | {"versions": "x"}) + "\n")
+    assert "starts.jsonl is damaged: its versions are 'x'" in refusal(again)
+
+
+def test_a_result_whose_accuracy_is_not_that_of_its_counts_is_written_again(copy, config):
+    folder, again = copy
+    result = json.loads((folder / "result.json").read_text())
+    assert finished(again) == result
+    for accuracy in (0.99, float("nan")):
+        write_json(
+            folder / "result.json", result | {"best": result["best"] | {"accuracy": accuracy}}
+        )
+        assert finished(again) is None
+    train(again)
+    assert_same_run(folder, config.runs_dir / "whole")
+
+
+def test_a_file_in_the_place_of_the_folder_is_refused(config, tmp_path):
+    (tmp_path / "whole").write_text("mine")
+    other = dataclasses.replace(config, runs_dir=tmp_path)
+    with pytest.raises(UserError, match="whole is not a folder: choose another `name`"):
+        check_folder(other)
 
 
 def test_a_resumed_finished_run_is_the_same(copy, config, capsys):
