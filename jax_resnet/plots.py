@@ -71,6 +71,16 @@ def corner(quantity: str) -> str:
     return "upper right" if "loss" in quantity else "lower right"
 
 
+def colors_of(count: int) -> list[str]:
+    """A color for each of so many curves; matplotlib's own ten come again after the tenth."""
+    from matplotlib import colormaps, colors
+
+    usual = list(colors.TABLEAU_COLORS)
+    if count <= len(usual):
+        return usual[:count]
+    return [colors.to_hex(color) for color in colormaps["turbo"](np.linspace(0.08, 0.95, count))]
+
+
 def draw_references(axes: Any, references: Mapping[str, float]) -> None:
     """A thin horizontal line at each value, named in the legend."""
     for label, value in references.items():

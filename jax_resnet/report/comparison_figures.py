@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from jax_resnet.model import PARTS
-from jax_resnet.plots import corner, marker_of, write_figure
+from jax_resnet.plots import colors_of, corner, marker_of, write_figure
 from jax_resnet.report.comparison import Group, net_names
 from jax_resnet.training.published import PUBLISHED
 
@@ -53,6 +53,7 @@ def _curves(groups: Labeled, quantity: str) -> Callable[[Any], None]:
 
     def draw(figure: Any) -> None:
         axes = figure.subplots()
+        axes.set_prop_cycle(color=colors_of(len(groups)))
         for label, group in groups:
             steps = [line["step"] for line in group.records[0]]
             values = np.array([[line[quantity] for line in run] for run in group.records])
@@ -104,6 +105,7 @@ def _norms(groups: Labeled) -> Callable[[Any], None]:
         figure.set_size_inches(3 * len(PARTS), 3.5)
         panels = figure.subplots(1, len(PARTS), sharey=True)
         for axes, part in zip(panels, PARTS, strict=True):
+            axes.set_prop_cycle(color=colors_of(len(groups)))
             for label, group in groups:
                 run = group.records[0]
                 steps = [line["step"] for line in run]

@@ -5,9 +5,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from jax_resnet.model import PARTS
-from jax_resnet.plots import corner, curve_label, draw_references, marker_of
+from jax_resnet.plots import colors_of, corner, curve_label, draw_references, marker_of
 from jax_resnet.report.predictions import Bin
 
+MAX_IN_CORNER = 8  # entries of a legend
 _INK = "#010203"  # replaced by `currentColor`
 _STYLE: Any = {
     "svg.fonttype": "none",
@@ -39,7 +40,7 @@ def curves(
     """
 
     def draw(axes: Any) -> None:
-        for number, (name, records) in enumerate(runs.items()):
+        for color, (name, records) in zip(colors_of(len(runs)), runs.items(), strict=True):
             for split, style in (("train", "--"), ("validation", "-")):
                 key = f"{split}_{quantity}"
                 if records and key in records[0]:
@@ -48,10 +49,10 @@ def curves(
                     steps = [record["step"] for record in records]
                     values = [record[key] for record in records]
                     marker = marker_of(steps)
-                    axes.plot(steps, values, style, marker=marker, color=f"C{number}", label=label)
+                    axes.plot(steps, values, style, marker=marker, color=color, label=label)
         draw_references(axes, references or {})
         axes.set(xlabel="step", ylabel=quantity)
-        axes.legend(loc=corner(quantity))
+        _draw_legend(axes, corner(quantity))
 
     return _svg(draw, quantity)
 
@@ -77,14 +78,26 @@ def reliability(runs: Mapping[str, Sequence[Bin]]) -> str:
 
     def draw(axes: Any) -> None:
         axes.plot([0, 1], [0, 1], ":", color=_INK)
+        axes.set_prop_cycle(color=colors_of(len(runs)))
         for name, bins in runs.items():
             x, y = [b.confidence for b in bins], [b.accuracy for b in bins]
             axes.plot(x, y, "o-", label=_plain(name), markersize=4)
         axes.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1), ylim=(0, 1))
         if len(runs) > 1:
-            axes.legend(loc="upper left")
+            _draw_legend(axes, "upper left")
 
     return _svg(draw, "reliability")
+
+
+def _draw_legend(axes: Any, corner: str) -> None:
+    """A legend in a corner; one of many entries is below, and the figure as much higher."""
+    handles, labels = axes.get_legend_handles_labels()
+    if len(labels) <= MAX_IN_CORNER:
+        axes.legend(loc=corner)
+        return
+    figure = axes.figure
+    figure.set_figheight(figure.get_figheight() + 0.2 * len(labels))
+    figure.legend(handles, labels, loc="outside lower center", fontsize="small")
 
 
 def _plain(name: str) -> str:

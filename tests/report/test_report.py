@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 import subprocess
+import warnings
 
 import numpy as np
 import pytest
@@ -15,9 +16,9 @@ from jax_resnet.cli.report import command
 from jax_resnet.errors import UserError
 from jax_resnet.files import write_json
 from jax_resnet.plots import draw_curves
-from jax_resnet.report.figures import curves
+from jax_resnet.report.figures import curves, reliability
 from jax_resnet.report.page import read_run, render
-from jax_resnet.report.predictions import Predictions
+from jax_resnet.report.predictions import Bin, Predictions
 from jax_resnet.training.config import Config
 from jax_resnet.training.published import published
 
@@ -112,6 +113,17 @@ def test_a_single_point_is_seen(tmp_path):
     filled = "fill: #1f77b4"  # as markers are, and lines are not
     assert filled in curves({"a": [line]}, "loss"), "the report's curve of one point is not seen"
     assert filled not in curves({"a": [line, line | {"step": 2}]}, "loss")
+
+
+def test_many_runs_have_a_color_each_and_room_for_their_names():
+    records = [{"step": step, "train_loss": 1 / step} for step in (1, 2)]
+    names = [f"resnet-zeropad-20-cifar10-fast-seed{number}" for number in range(12)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # matplotlib warns where no room is left for the curves
+        picture = curves(dict.fromkeys(names, records), "loss")
+        reliability({name: [Bin(0.5, 0.5, 3)] for name in names})
+    assert all(f"{name} train" in picture for name in names)
+    assert len({*re.findall("stroke: (#[0-9a-f]{6})", picture)} - {"#b0b0b0", "#cccccc"}) == 12
 
 
 def test_the_published_accuracy_of_net_and_recipe_is_a_line_in_both_figures(tmp_path):
