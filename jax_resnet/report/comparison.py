@@ -12,7 +12,8 @@ from jax_resnet.files import read_json
 from jax_resnet.model import ShortcutName
 from jax_resnet.report.finished import GradientNorms, checked, read_finished
 from jax_resnet.run.environment import pinned
-from jax_resnet.run.folder import Run, chosen
+from jax_resnet.run.folder import Run
+from jax_resnet.run.records import chosen
 from jax_resnet.training.config import Config
 from jax_resnet.training.config_file import read_config
 from jax_resnet.training.programs import device_data, init_state, make_mesh, make_programs

@@ -19,7 +19,8 @@ from jax_resnet.report import figures
 from jax_resnet.report.finished import read_finished, read_metrics, read_starts
 from jax_resnet.report.predictions import Predictions
 from jax_resnet.report.run_model import RunModel, load_run
-from jax_resnet.run.folder import Run, chosen
+from jax_resnet.run.folder import Run
+from jax_resnet.run.records import chosen
 from jax_resnet.training.config import Config
 from jax_resnet.training.config_file import read_config
 from jax_resnet.training.evaluation import evaluate, to_device

@@ -19,6 +19,7 @@ from jax_resnet.run.records import (
     ENVIRONMENT,
     best_step,
     check_versions,
+    chosen,
     read_environment,
     read_lines,
     read_records,
@@ -252,11 +253,6 @@ class OpenRun(Run):
                     "epochs are dropped"
                 )
             replace_file(self.metrics_file, lines)
-
-
-def chosen(result: dict[str, Any]) -> dict[str, Any]:
-    """The scores of the state chosen on validation; of the last where there is no validation."""
-    return result.get("best", result["last"])
 
 
 def _is_lost(step: int) -> str:

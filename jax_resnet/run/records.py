@@ -1,4 +1,4 @@
-"""What a run's files say: its metrics, its starts, its data."""
+"""What a run's files say: its metrics, its starts, its data, its result."""
 
 from collections.abc import Collection
 from pathlib import Path
@@ -51,6 +51,11 @@ def best_step(records: list[dict[str, Any]], steps: Collection[int] | None = Non
     """The first step, by default of all, with the highest validation accuracy."""
     validated = [r for r in records if ACCURACY in r and (steps is None or r["step"] in steps)]
     return max(validated, key=lambda record: record[ACCURACY])["step"] if validated else None
+
+
+def chosen(result: dict[str, Any]) -> dict[str, Any]:
+    """The scores of the state chosen on validation; of the last where there is no validation."""
+    return result.get("best", result["last"])
 
 
 def are_consistent(scores: dict[str, Any]) -> bool:

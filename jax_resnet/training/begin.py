@@ -8,8 +8,8 @@ from jax_resnet.data import Dataset
 from jax_resnet.errors import UserError
 from jax_resnet.files import read_json
 from jax_resnet.run.distributed import first_decides, say_first
-from jax_resnet.run.folder import Run, chosen
-from jax_resnet.run.records import are_consistent
+from jax_resnet.run.folder import Run
+from jax_resnet.run.records import are_consistent, chosen
 from jax_resnet.run.signals import raise_signals
 from jax_resnet.training.config import Config
 from jax_resnet.training.config_file import refuse_changes

@@ -13,7 +13,8 @@ import jax
 
 from jax_resnet.errors import UserError
 from jax_resnet.files import locked, write_json, writing
-from jax_resnet.run.folder import Run, chosen
+from jax_resnet.run.folder import Run
+from jax_resnet.run.records import chosen
 from jax_resnet.training.config import Config
 from jax_resnet.training.turns import train_on_devices
 
