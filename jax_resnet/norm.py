@@ -54,8 +54,8 @@ class BatchNorm(nn.Module):
         if self.use_running_average:
             y = _normalize(x, running_mean.value, running_var.value, scale, bias)
             return _finish(y, shortcut, relu).astype(self.dtype)
-        if not x.size:
-            raise UserError(f"images have shape {x.shape}, expected at least one in training")
+        if not x.size and not self.is_initializing():
+            raise UserError(f"a batch of shape {x.shape} has no statistics, expected an image")
         x = x.astype(self.dtype)
         y, mean, var = normalize_batch(x, scale, bias, shortcut, relu)
         if not self.is_initializing():

@@ -23,7 +23,7 @@ from jax_resnet.report.comparison import (
 from jax_resnet.report.comparison_figures import draw_comparison
 from jax_resnet.run.signals import Interrupted
 from jax_resnet.training.begin import finished, load_aloud, result_of
-from jax_resnet.training.config import Config, RecipeName, load_dataset
+from jax_resnet.training.config import Config, RecipeName, divide
 from jax_resnet.training.train import train
 
 
@@ -117,7 +117,7 @@ def run(config: Config, which: str) -> None:
     say(f"{which}: {folder}{' is finished' if trained else ''}")
     if trained and (folder / INITIAL).exists():
         return
-    dataset = load_aloud(load_dataset, config)
+    dataset = divide(load_aloud(config), config)
     if not trained:
         train(config, dataset)
     with writing(folder):

@@ -14,7 +14,7 @@ from jax_resnet.cli.hints import refuse_foreign_flags
 from jax_resnet.cpu.allocator import keep_memory
 from jax_resnet.errors import UserError, say
 from jax_resnet.training.combinations import MUON_FIELDS
-from jax_resnet.training.config import Config, RecipeName, load_dataset
+from jax_resnet.training.config import Config, RecipeName, divide
 from jax_resnet.training.config_file import read_config
 from jax_resnet.training.recipes import RECIPES
 
@@ -124,7 +124,7 @@ def command(arguments: Sequence[str]) -> None:
                 result = train_seeds(config)
             else:
                 check_folder(config)
-                result = train(config, load_aloud(load_dataset, config))
+                result = train(config, divide(load_aloud(config), config))
     except Interrupted as stop:
         if is_first():
             begun = itertools.takewhile(Path.exists, (run.folder for run in config.each_seed()))

@@ -10,7 +10,7 @@ from jax_resnet.errors import UserError
 from jax_resnet.files import read_json
 from jax_resnet.run.environment import differences
 from jax_resnet.run.folder import Run
-from jax_resnet.run.records import are_consistent, read_environment, read_lines
+from jax_resnet.run.records import inconsistent, read_environment, read_lines
 
 Count = Annotated[int, Field(ge=0, lt=2**31)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -102,12 +102,12 @@ def read_finished(folder: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         raise UserError(f"{folder} has not finished: `resume` the run")
     records = read_metrics(run)
     result = checked(Result, read_json(run.result_file), run.result_file)
-    for name in sorted(result.keys() & {"last", "best"}):
-        if not are_consistent(scores := result[name]):
-            raise UserError(
-                f"{run.result_file} is damaged: {name}.accuracy is {scores['accuracy']}, but "
-                f"{scores['correct']} of {scores['count']} are correct"
-            )
+    if name := inconsistent(result):
+        scores = result[name]
+        raise UserError(
+            f"{run.result_file} is damaged: {name}.accuracy is {scores['accuracy']}, but "
+            f"{scores['correct']} of {scores['count']} are correct"
+        )
     if (split := result["last"].get("split", "test")) != "test":
         raise UserError(
             f"{run.result_file} holds {split} scores, expected those of the test images: "
@@ -123,13 +123,14 @@ def read_finished(folder: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     return records, result
 
 
-def read_metrics(run: Run) -> list[dict[str, Any]]:
-    """The metrics of each epoch.
+def read_metrics(run: Run, records: list[dict[str, Any]] | None = None) -> list[dict[str, Any]]:
+    """The metrics of each epoch, by default those in the run's `metrics.jsonl`.
 
     Raises:
         UserError: if they are damaged, or lines are missing before the last one.
     """
-    records = checked(list[Record], run.records(), run.metrics_file)
+    records = run.records() if records is None else records
+    checked(list[Record], records, run.metrics_file)
     for number, record in enumerate(records, 1):
         # An epoch ends with the batch that completes it, the last one with the run.
         least = number - 1 if number == len(records) else number - ROUNDING

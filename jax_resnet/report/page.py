@@ -25,6 +25,7 @@ from jax_resnet.training.config import Config
 from jax_resnet.training.config_file import read_config
 from jax_resnet.training.evaluation import evaluate, to_device
 from jax_resnet.training.published import published
+from jax_resnet.training.unfinished import known_records
 
 MAX_MISTAKES = 24
 TEMPLATE = Path(__file__).with_name("page.html.jinja")
@@ -134,9 +135,12 @@ def read_so_far(run: Run, loaded: RunModel) -> tuple[list[dict[str, Any]], dict[
     """
     if not Config(**read_config(run.config_file)).test:
         raise UserError(f"{run.folder} is trained without `test`: resume it with `test`")
-    records = read_metrics(run)
+    assert loaded.step is not None
+    records = read_metrics(run, known_records(run, loaded.step))
     if not records:
-        raise UserError(f"{run.metrics_file} is empty, expected a run of which an epoch has ended")
+        raise UserError(
+            f"{run.metrics_file} is missing or empty, expected a run of which an epoch has ended"
+        )
     scores = evaluate(loaded.classifier, to_device(loaded.dataset.test))
     return records, {"last": {"step": loaded.step, "split": "test"} | scores}
 

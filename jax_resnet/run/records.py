@@ -58,10 +58,15 @@ def chosen(result: dict[str, Any]) -> dict[str, Any]:
     return result.get("best", result["last"])
 
 
-def are_consistent(scores: dict[str, Any]) -> bool:
-    """Whether the accuracy in a `result.json` is that of its counts."""
-    correct, count = scores["correct"], scores["count"]
-    return 0 <= correct <= count > 0 and scores["accuracy"] == correct / count
+def inconsistent(result: dict[str, Any]) -> str | None:
+    """Which of the scores in a `result.json`, last or best, have another accuracy than that of
+    their counts."""
+    for name in ("last", "best"):
+        if name in result:
+            correct, count = result[name]["correct"], result[name]["count"]
+            if not 0 <= correct <= count > 0 or result[name]["accuracy"] != correct / count:
+                return name
+    return None
 
 
 def read_environment(config_file: Path) -> dict[str, Any]:

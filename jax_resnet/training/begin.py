@@ -1,25 +1,48 @@
 """What comes before a run is trained: whether it may begin, goes on, or is finished; its images."""
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from jax_resnet.data import Dataset
-from jax_resnet.errors import UserError
+from jax_resnet.data.copies import say_copies
+from jax_resnet.errors import UserError, say
 from jax_resnet.files import read_json
 from jax_resnet.run.distributed import first_decides, say_first
 from jax_resnet.run.folder import Run
-from jax_resnet.run.records import are_consistent, chosen
+from jax_resnet.run.records import chosen, inconsistent
 from jax_resnet.run.signals import raise_signals
-from jax_resnet.training.config import Config
+from jax_resnet.training.config import Config, divide, load_images
 from jax_resnet.training.config_file import refuse_changes
+from jax_resnet.training.recipes import RECIPES
 
 
-def load_aloud(load: Callable[[Config], Dataset], config: Config) -> Dataset:
-    """`load(config)`; says which data set is loaded, and a signal raises `Interrupted`."""
+def load_aloud(config: Config) -> Dataset:
+    """`load_images(config)`; says which data set is loaded, and what its validation images are not;
+    a signal raises `Interrupted`."""
     say_first(f"loading {config.dataset}")
     with raise_signals():
-        return load(config)
+        images = load_images(config)
+        if config.dataset == "folder":
+            say_validation(images, config)
+        return images
+
+
+def say_validation(images: Dataset, config: Config) -> None:
+    """Says if a folder's validation images are others than its flags suggest, or if those that are
+    taken of the training images are copies of others; of several seeds for the first one."""
+    share = config.val_fraction
+    if count := len(images.validation):
+        if share != RECIPES[config.recipe].val_fraction:
+            say(f"--val-fraction {share} has no effect: there are {count} validation images")
+        return
+    if config.split_proportions and share:
+        say(
+            f"--split-proportions leaves no validation images: a share of {share} of those of "
+            "training is taken, which --val-fraction 0 would not do"
+        )
+    dataset = divide(images, config)
+    source = f"{config.data_dir}, seed {config.seed}"
+    say_copies(source, training=dataset.train, validation=dataset.validation)
 
 
 def check_folder(config: Config) -> None:
@@ -79,6 +102,6 @@ def _read_result(config: Config) -> dict[str, Any] | None:
     """The result, unless there is none or it is damaged: then the run writes it again."""
     try:
         result = read_json(Run(config.folder).result_file)
-        return result if are_consistent(chosen(result)) else None
+        return result if chosen(result) and not inconsistent(result) else None
     except (UserError, KeyError, TypeError, AttributeError):
         return None

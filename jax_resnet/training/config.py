@@ -11,7 +11,6 @@ from pydantic import ConfigDict, Field
 from typing_extensions import TypedDict
 
 from jax_resnet.data import Dataset, DatasetName, load, split_validation
-from jax_resnet.data.copies import say_copies
 from jax_resnet.data.dataset import Normalization
 from jax_resnet.model import Shortcut
 from jax_resnet.training.batches import Cutout, Flip, PadMode
@@ -79,8 +78,7 @@ class Config:
     channels: Literal[1, 3] | None = None
     """1 (gray) or 3 (RGB), for a folder's images."""
     split_proportions: tuple[Share, Share, Share] | None = None
-    """Shares of one folder's images for training, validation and test; they sum to 1. With a share
-    of 0 for validation there is none, and no state is chosen as the best."""
+    """Shares of one folder's images for training, validation and test; they sum to 1."""
     val_fraction: Fraction = 0.2
     """Share of the training images kept for validation, where the data set has no validation
     images; with 0 the net trains on all of them, and no state is chosen as the best."""
@@ -232,14 +230,8 @@ def load_dataset(config: Config) -> Dataset:
 
 
 def divide(images: Dataset, config: Config) -> Dataset:
-    """The data set of `load_images`, with the validation split that the fields name: none of the
-    training images where `split_proportions` says how many are for validation."""
-    if config.split_proportions:
-        return images
-    dataset = split_validation(images, config.val_fraction, config.seed)
-    if dataset is not images and config.dataset == "folder":
-        say_copies(config.data_dir, training=dataset.train, validation=dataset.validation)
-    return dataset
+    """The data set of `load_images`, with the validation split that the fields name."""
+    return split_validation(images, config.val_fraction, config.seed)
 
 
 def load_images(config: Config) -> Dataset:

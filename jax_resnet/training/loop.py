@@ -100,7 +100,7 @@ def fit(
             ends = run_epoch(trainings, programs, stack(states), stack(totals), data, should_stop)
             states, totals = (unstack(tree, len(trainings)) for tree in ends)
             step, seconds = int(states[0].step), time.monotonic() - started
-            speed = round((step - first) * config.batch_size / seconds, 1)
+            speed = float(f"{(step - first) * config.batch_size / seconds:.6g}")
             ended = speed if step == programs.epoch_end(first) else None
             totals = save_all(trainings, states, totals, programs, ended, tell)
             raise_if_stopped(stops)

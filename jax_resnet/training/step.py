@@ -188,7 +188,7 @@ def cross_entropy(
 
     Args:
         logits: float.
-        labels: in `[0, classes)`; the cross-entropy of another one is NaN.
+        labels: in `[0, classes)`; the cross-entropy of another one is infinite.
         smoothing: in [0, 1).
 
     Raises:
@@ -198,8 +198,6 @@ def cross_entropy(
         raise UserError(
             f"`labels` are {labels.dtype}{labels.shape}, expected integers, {logits.shape[:-1]}"
         )
-    classes = logits.shape[-1]
-    is_class = (labels >= 0) & (labels < classes)
-    one_hot = jax.nn.one_hot(labels, classes, dtype=logits.dtype)
-    targets = optax.smooth_labels(jnp.where(is_class[..., None], one_hot, jnp.nan), smoothing)
-    return optax.softmax_cross_entropy(logits, targets)
+    one_hot = jax.nn.one_hot(labels, logits.shape[-1], dtype=logits.dtype)
+    losses = optax.softmax_cross_entropy(logits, optax.smooth_labels(one_hot, smoothing))
+    return jnp.where(one_hot.any(axis=-1), losses, jnp.inf)

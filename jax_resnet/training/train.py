@@ -31,7 +31,7 @@ from jax_resnet.training.programs import (
     make_programs,
     replicated,
 )
-from jax_resnet.training.recipes import RECIPES, check_recipe
+from jax_resnet.training.recipes import check_recipe
 from jax_resnet.training.step import TrainState
 
 
@@ -115,6 +115,7 @@ def open_training(
     mesh = programs.mesh
     announce(config.run_name, dataset.name, dataset.counts, list(mesh.devices.flat))
     settings, where = config.to_json(), environment(mesh.devices.flat)
+    settings["flip"] = config.mirroring
     if config.data_dir is not None:  # it is to be found from other working directories too
         settings["data_dir"] = str(config.data_dir.expanduser().absolute())
     refuse, data_set = partial(refuse_changes, config), dataset.identity() | identity(given)
@@ -141,19 +142,11 @@ def open_training(
 
 
 def check_suits(config: Config, dataset: Dataset) -> None:
-    """Raises a `UserError` if the config is of several runs, or has a `val_fraction` that had no
-    effect; if there are too few images to train with, or none to evaluate; or if they must not be
-    mirrored."""
+    """Raises a `UserError` if the config is of several runs, if there are too few images to train
+    with, or none to evaluate, or if they must not be mirrored."""
     if config.seeds > 1:
         raise UserError(f"`seeds` is {config.seeds}, expected 1: `train_seeds` trains several")
     counts = dataset.counts
-    share, usual = config.val_fraction, RECIPES[config.recipe].val_fraction
-    kept = round(share * (counts["train"] + counts["validation"]))
-    if share != usual and counts["validation"] != kept:
-        raise UserError(
-            f"`val_fraction` is {share}, expected {usual}, the default, without effect: the data "
-            f"set has {counts['validation']} validation images of its own"
-        )
     if config.batch_size > counts["train"]:
         raise UserError(
             f"`batch_size` {config.batch_size} is larger than the data set, "

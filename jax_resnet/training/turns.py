@@ -20,7 +20,7 @@ from jax_resnet.run.folder import Run
 from jax_resnet.run.records import refuse_other_data
 from jax_resnet.run.signals import raise_if_stopped, stop_signals
 from jax_resnet.training.begin import load_aloud, result_of
-from jax_resnet.training.config import Config, divide, load_images
+from jax_resnet.training.config import Config, divide
 from jax_resnet.training.dispatch import GPUS
 from jax_resnet.training.initial import identity, read_init
 from jax_resnet.training.train import check_suits, train_together
@@ -40,7 +40,7 @@ def train_on_devices(devices: Sequence[jax.Device], config: Config) -> list[dict
     """
     for run in begun(config):
         result_of(run)
-    images = load_aloud(load_images, config)
+    images = load_aloud(config)
     numbered, one_at_a_time = enumerate(config.each_seed()), Lock()
     size = turn_size(devices, config.seeds)
     ends: Ends = {}

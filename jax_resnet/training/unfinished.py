@@ -61,8 +61,7 @@ def choose_step(run: Run) -> tuple[int, str]:
         raise UserError(f"{run.folder} has no good checkpoint: {faults}")
     if faults:
         say(f"{faults}; other checkpoints are good")
-    copy = run.checkpoints / str(steps[-1]) / run.metrics_file.name
-    records = max(run.records(), read_records(copy), key=len)
+    records = known_records(run, steps[-1])
     best, of_all = best_step(records, steps), best_step(records)
     if best is None:
         return steps[-1], "its last checkpoint"
@@ -72,6 +71,12 @@ def choose_step(run: Run) -> tuple[int, str]:
             f"its best checkpoint on validation that is left, without that of step {of_all}",
         )
     return best, "its best checkpoint on validation"
+
+
+def known_records(run: Run, step: int) -> list[dict[str, Any]]:
+    """The lines of `metrics.jsonl`, or of its copy in the checkpoint of a step if it has more."""
+    copy = run.checkpoints / str(step) / run.metrics_file.name
+    return max(run.records(), read_records(copy), key=len)
 
 
 def abstract_state(config: Config, dataset: Dataset) -> Any:

@@ -1,5 +1,6 @@
 """A folder of images as a data set."""
 
+import dataclasses
 import os
 import shutil
 
@@ -9,8 +10,9 @@ from PIL import Image
 
 from jax_resnet.data import load
 from jax_resnet.errors import UserError
-from jax_resnet.training.config import Config, load_dataset
-from jax_resnet.training.train import train
+from jax_resnet.training.begin import load_aloud
+from jax_resnet.training.config import Config
+from jax_resnet.training.recipes import RECIPES
 
 NO_CLASSES = (
     "__MACOSX",
@@ -90,25 +92,30 @@ def test_copies_within_training_are_counted_where_validation_is_taken_from_it(tm
             for i in range(count):  # each training image is there ten times
                 value = {"train": 50, "test": 100 + i}[split] + (name == "b")
                 Image.new("L", (9, 9), value).save(tmp_path / split / name / f"{i}.png")
-    dataset = load_dataset(folder_config(tmp_path, val_fraction=0.2))
-    assert len(dataset.validation) == 4
+    load_aloud(folder_config(tmp_path, seed=3, seeds=2))
     stderr = capsys.readouterr().err
-    assert "4 of the 4 validation images are equal to training images" in stderr
+    assert "seed 3: 4 of the 4 validation images are equal to training images" in stderr
+    assert stderr.count("equal") == 1
 
 
-def test_a_share_of_0_for_validation_leaves_none(tmp_path):
+def test_a_share_of_0_for_validation_says_what_is_taken_instead(tmp_path, capsys):
     fill(tmp_path, {"a": 20, "b": 20})
-    dataset = load_dataset(folder_config(tmp_path, split_proportions=(0.9, 0.0, 0.1)))
-    assert dataset.counts == {"train": 36, "validation": 0, "test": 4}
+    proportions = {"split_proportions": (0.9, 0.0, 0.1)}
+    load_aloud(folder_config(tmp_path, **proportions))
+    assert "a share of 0.2 of those of training is taken" in capsys.readouterr().err
+    load_aloud(folder_config(tmp_path, **proportions, val_fraction=0.0))
+    assert "taken" not in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("fraction", [0.0, 0.5])
-def test_a_fraction_without_effect_is_refused(tmp_path, fraction):
+@pytest.mark.parametrize(("recipe", "fraction"), [("article", 0.1), ("paper", 0.0)])
+def test_a_fraction_without_effect_is_said(tmp_path, capsys, recipe, fraction):
     fill(tmp_path, {"a": 20, "b": 20})
-    config = folder_config(tmp_path, val_fraction=fraction)
-    with pytest.raises(UserError, match=f"`val_fraction` is {fraction}, expected 0.2, the default"):
-        train(config, load_dataset(config))
-    assert not config.folder.exists()
+    config = folder_config(tmp_path, recipe=recipe, val_fraction=fraction)
+    load_aloud(config)
+    said = capsys.readouterr().err
+    assert f"--val-fraction {fraction} has no effect: there are 4 validation images" in said
+    load_aloud(dataclasses.replace(config, val_fraction=RECIPES[recipe].val_fraction))
+    assert "no effect" not in capsys.readouterr().err
 
 
 def test_other_images_are_not_called_copies(tmp_path, capsys):

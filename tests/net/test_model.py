@@ -79,7 +79,7 @@ def test_no_image_has_no_statistics():
     model = ResNet(8)
     variables, none = init(model), jnp.zeros((0, 8, 8, 3))
     assert model.apply(variables, none).shape == (0, 10)
-    with pytest.raises(UserError, match=r"shape \(0, 8, 8, 16\), expected at least one in train"):
+    with pytest.raises(UserError, match=r"shape \(0, 8, 8, 16\) has no statistics"):
         model.apply(variables, none, train=True, mutable=["batch_stats"])
 
 

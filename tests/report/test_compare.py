@@ -64,7 +64,7 @@ def test_runs_are_trained_once_and_drawn_together(compare, folder):
 
 def test_a_signal_while_images_are_loaded_says_how_to_go_on(compare, monkeypatch):
     monkeypatch.setattr(
-        "jax_resnet.cli.compare.load_dataset", lambda _: signal.raise_signal(signal.SIGINT)
+        "jax_resnet.training.begin.load_images", lambda _: signal.raise_signal(signal.SIGINT)
     )
     code, _, stderr = compare("--seeds", "5")
     assert code == 128 + signal.SIGINT

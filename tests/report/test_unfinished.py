@@ -57,6 +57,8 @@ def test_metrics_that_are_missing_are_those_of_the_checkpoint(config, best, tmp_
     assert (
         f"taking its best checkpoint on validation, step {best['step']}" in capsys.readouterr().err
     )
+    steps = [record["step"] for record in read_run(tmp_path / "run").records]
+    assert best["step"] in steps, "the page shows the same metrics"
 
 
 def test_without_validation_the_last_checkpoint_is_taken(config, tmp_path, monkeypatch, capsys):
@@ -65,7 +67,7 @@ def test_without_validation_the_last_checkpoint_is_taken(config, tmp_path, monke
         train(without)
     assert score(without.folder)["count"] == 360
     assert "taking its last checkpoint, step 5 of 24" in capsys.readouterr().err
-    with pytest.raises(UserError, match=r"metrics\.jsonl is empty, expected a run of which an"):
+    with pytest.raises(UserError, match=r"metrics\.jsonl is missing or empty, expected a"):
         read_run(without.folder)
 
 

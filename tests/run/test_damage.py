@@ -89,6 +89,8 @@ def test_a_result_whose_accuracy_is_not_that_of_its_counts_is_written_again(copy
     folder, again = copy
     result = json.loads((folder / "result.json").read_text())
     assert finished(again) == result
+    write_json(folder / "result.json", result | {"last": result["last"] | {"accuracy": 0.99}})
+    assert finished(again) is None
     for accuracy in (0.99, float("nan")):
         write_json(
             folder / "result.json", result | {"best": result["best"] | {"accuracy": accuracy}}

@@ -25,6 +25,7 @@ from jax_resnet.cli import train as cli
 from jax_resnet.errors import UserError
 from jax_resnet.run.distributed import name_runtime_errors
 from jax_resnet.run.signals import Interrupted
+from jax_resnet.training import begin
 from jax_resnet.training.begin import finished
 from jax_resnet.training.config import Config
 
@@ -66,7 +67,7 @@ def test_a_run_that_exists_is_refused_before_its_data_is_loaded(short, seeds, mo
     config = dataclasses.replace(short, seeds=seeds)
     config.folder.mkdir(exist_ok=True)
     (config.folder / "result.json").touch()
-    monkeypatch.setattr(cli, "load_dataset", lambda _: pytest.fail("the data is loaded"))
+    monkeypatch.setattr(begin, "load_images", lambda _: pytest.fail("the data is loaded"))
     flags = command(short.runs_dir, "--steps", "24", "--name", "whole", "--seeds", str(seeds))[2:]
     flags += ["--batch-size", str(short.batch_size)]
     with pytest.raises(UserError, match="already: add `resume` to continue"):

@@ -125,13 +125,23 @@ def test_a_mask_of_another_kind_is_refused(mask):
         eval_step(jnp.zeros((4, 10)), jnp.arange(4), mask)
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.int32])
+def test_labels_of_any_integer_type_are_taken(dtype):
+    """256 itself is no number of 8 bits."""
+    losses = jax.jit(cross_entropy)(jnp.zeros((2, 256)), np.array([3, 255], dtype))
+    np.testing.assert_allclose(losses, np.log(256), rtol=1e-6)
+
+
 @pytest.mark.parametrize("label", [-1, 10])
 def test_a_label_of_no_class_has_no_loss(label):
     logits, labels = jnp.zeros((2, 10)), jnp.array([3, label])
-    assert np.isnan(cross_entropy(logits, labels)).tolist() == [False, True]
-    assert np.isnan(cross_entropy(logits, labels, 0.1)).tolist() == [False, True]
-    sums = eval_step(logits, labels, jnp.array([True, False]))
-    assert float(sums["loss"]) == pytest.approx(np.log(10)), "a masked one is not counted"
+    assert np.isinf(cross_entropy(logits, labels)).tolist() == [False, True]
+    assert np.isinf(cross_entropy(logits, labels, 0.1)).tolist() == [False, True]
+    mask = jnp.array([True, False])
+    loss, gradient = jax.value_and_grad(lambda x: eval_step(x, labels, mask)["loss"])(logits)
+    assert float(loss) == pytest.approx(np.log(10)), "a masked one is not counted"
+    assert np.isfinite(gradient).all()
+    assert not gradient[1].any()
     with pytest.raises(UserError, match="`labels` are float32"):
         cross_entropy(logits, labels.astype(jnp.float32))
 
