@@ -15,7 +15,7 @@ from support import assert_same_run, command, sigterm_at, train
 from jax_resnet.data import Split, load
 from jax_resnet.errors import UserError
 from jax_resnet.run.signals import Interrupted
-from jax_resnet.training import turns
+from jax_resnet.training import begin, turns
 from jax_resnet.training.config import Config
 from jax_resnet.training.seeds import train_seeds
 
@@ -165,7 +165,7 @@ def test_finished_seeds_of_other_images_are_refused_first(three, monkeypatch):
     other = digits.train.images.copy()
     other[0] ^= 1
     changed = dataclasses.replace(digits, train=Split(other, digits.train.labels))
-    monkeypatch.setattr(turns, "load_images", lambda _: changed)
+    monkeypatch.setattr(begin, "load_images", lambda _: changed)
     with pytest.raises(UserError, match=r"a run-seed1.config\.json: the fingerprints"):
         train_seeds(dataclasses.replace(config, seed=0, seeds=4, resume=True))
     assert not (config.runs_dir / "a run-seed0").exists(), "another was trained before"
@@ -201,7 +201,7 @@ def test_a_seed_that_exists_is_refused_before_another_is_trained(
     config, _ = three
     shutil.copytree(config.runs_dir / "a run-seed3", tmp_path / "a run-seed3")
     before = (tmp_path / "a run-seed3" / "metrics.jsonl").read_bytes()
-    monkeypatch.setattr(turns, "load_images", lambda _: pytest.fail("images are loaded"))
+    monkeypatch.setattr(begin, "load_images", lambda _: pytest.fail("images are loaded"))
     with pytest.raises(UserError, match=message):
         train_seeds(dataclasses.replace(config, runs_dir=tmp_path, **changes))
     assert (tmp_path / "a run-seed3" / "metrics.jsonl").read_bytes() == before
