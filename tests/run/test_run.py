@@ -239,4 +239,5 @@ def test_real_cifar10_trains(tmp_path):
 def test_digits_reach_97_percent_in_300_steps(tmp_path):
     config = Config(dataset="digits", depth=8, steps=300, runs_dir=tmp_path, name="digits")
     result = train(config)
-    assert result["best"]["accuracy"] >= 0.97
+    # The last state: the one that is best on 287 validation images depends on rounding.
+    assert result["last"]["accuracy"] >= 0.97
