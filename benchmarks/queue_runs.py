@@ -20,7 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import FrameType
 
-from jax_resnet.cli import with_flags
+from jax_resnet.cli import discard_stdout, with_flags
 from jax_resnet.cli.train import parse_config
 from jax_resnet.errors import UserError
 from jax_resnet.training.begin import finished
@@ -101,7 +101,7 @@ def command() -> None:
         for flags in left:
             print(shlex.join(flags), flush=True)
     except BrokenPipeError:  # the reader, `head` for example, stopped reading
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard_stdout()
     if not own.list:
         os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
         sys.exit(train_all(left, own.at_once))

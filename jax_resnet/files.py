@@ -113,6 +113,12 @@ def read_json(path: Path) -> dict[str, Any]:
     return parse_json(read_text(path), path)
 
 
+def refuse_file(folder: Path) -> None:
+    """Raises a `UserError` if something else is in the place of a run's folder."""
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder} is not a folder: choose another `name`")
+
+
 @contextmanager
 def writing(path: str | os.PathLike[str]) -> Iterator[None]:
     """Turns what goes wrong with files in the block into a message that names `path`.

@@ -159,10 +159,8 @@ class ResNet(nn.Module):
             UserError: if the images are smaller than 4x4, not NHWC, or not floating-point.
         """
         if not jnp.issubdtype(images.dtype, jnp.floating):
-            raise UserError(
-                f"images are {images.dtype}, expected normalized ones of a floating-point dtype: "
-                "`jax_resnet.classifier.normalize` takes uint8 pixels"
-            )
+            wanted = "normalized ones, which `jax_resnet.classifier.normalize` makes of pixels"
+            raise UserError(f"images are {images.dtype}, expected {wanted}")
         if images.ndim != 4 or min(images.shape[1:3]) < MIN_IMAGE_SIZE:
             raise UserError(
                 f"images have shape {images.shape}, expected NHWC of at least "

@@ -49,7 +49,7 @@ def main(command: str | None = None) -> None:
     try:
         importlib.import_module(f"jax_resnet.cli.{command}").command(arguments)
     except BrokenPipeError:  # the reader, `head` for example, stopped reading
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard_stdout()
         sys.exit(141)
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("jax_resnet"):
@@ -67,6 +67,11 @@ def main(command: str | None = None) -> None:
         if (reason := _missing_device()) is None:
             raise
         _fail(reason)
+
+
+def discard_stdout() -> None:
+    """What is still printed goes nowhere, also what Python writes at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _prepare_streams() -> None:

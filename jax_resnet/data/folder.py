@@ -36,8 +36,7 @@ def load_folder(
     directly; or it holds images and a table of their classes, which `list_labeled` describes. In
     these two cases each class is shuffled and divided by `split_proportions`, always in the same
     way. Every file is decoded, and all bad ones are listed at once. Images that two splits share
-    are counted on stderr. The data set is flippable: a mirrored image is of the
-    same class.
+    are counted on stderr. The data set is flippable: a mirrored image is of the same class.
 
     Arguments are those of `jax_resnet.data.load`.
 

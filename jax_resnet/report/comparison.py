@@ -76,8 +76,8 @@ def collect(folders: Iterable[Path]) -> list[Group]:
         key = (config.dataset, config.recipe, config.shortcut or "cnn", config.depth)
         refuse_differences(*first.setdefault(key, (folder, config)), folder, config)
         group = groups.setdefault(key, Group(*key))
-        steps = [[line["step"] for line in each] for each in (records, *group.records[:1])]
-        if steps[0] != steps[-1]:
+        steps, *others = ([line["step"] for line in each] for each in (records, *group.records))
+        if others and steps != others[0]:
             raise UserError(
                 f"{first[key][0]} and {folder} can't be averaged: their epochs end at other steps, "
                 "expected runs on one data set"

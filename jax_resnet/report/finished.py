@@ -14,8 +14,8 @@ from jax_resnet.run.records import inconsistent, read_environment, read_lines
 
 Count = Annotated[int, Field(ge=0, lt=2**31)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-ROUNDING = 1e-9  # of a count of epochs
 Finite = Annotated[float, Field(allow_inf_nan=False)]
+ROUNDING = 1e-9  # of a number of epochs
 T = TypeVar("T")
 
 
@@ -33,7 +33,7 @@ class GradientNorms(TypedDict):
 class Record(TypedDict):
     """A line of `metrics.jsonl`."""
 
-    step: Count
+    step: Annotated[Count, Field(gt=0)]
     train_loss: float
     train_accuracy: float
     validation_loss: NotRequired[float]
@@ -100,7 +100,7 @@ def read_finished(folder: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     run = Run(folder)
     if not run.result_file.exists():
         raise UserError(f"{folder} has not finished: `resume` the run")
-    records = read_metrics(run)
+    records = check_metrics(run.records(), run.metrics_file)
     result = checked(Result, read_json(run.result_file), run.result_file)
     if name := inconsistent(result):
         scores = result[name]
@@ -123,26 +123,24 @@ def read_finished(folder: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     return records, result
 
 
-def read_metrics(run: Run, records: list[dict[str, Any]] | None = None) -> list[dict[str, Any]]:
-    """The metrics of each epoch, by default those in the run's `metrics.jsonl`.
+def check_metrics(records: list[dict[str, Any]], file: Path) -> list[dict[str, Any]]:
+    """The records, as they were read from a `metrics.jsonl` or a copy of it.
 
     Raises:
         UserError: if they are damaged, or lines are missing before the last one.
     """
-    records = run.records() if records is None else records
-    checked(list[Record], records, run.metrics_file)
+    checked(list[Record], records, file)
     for number, record in enumerate(records, 1):
         # An epoch ends with the batch that completes it, the last one with the run.
         least = number - 1 if number == len(records) else number - ROUNDING
-        batch = record["epoch"] / record["step"] if record["step"] else 0.0
+        batch = record["epoch"] / record["step"]
         if not least < record["epoch"] < number + batch - ROUNDING:
             raise UserError(
-                f"{run.metrics_file} is damaged: its line {number} is of the end of epoch "
-                f"{record['epoch']:g}"
+                f"{file} is damaged: its line {number} is of the end of epoch {record['epoch']:g}"
             )
         if record.keys() != records[0].keys():
             odd = min(record.keys() ^ records[0].keys())
-            raise UserError(f"{run.metrics_file} is damaged: not all lines have {odd}")
+            raise UserError(f"{file} is damaged: not all lines have {odd}")
     return records
 
 

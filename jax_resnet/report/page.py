@@ -16,7 +16,7 @@ from jax_resnet.classifier import Classifier
 from jax_resnet.data.dataset import fingerprint
 from jax_resnet.errors import UserError, say
 from jax_resnet.report import figures
-from jax_resnet.report.finished import read_finished, read_metrics, read_starts
+from jax_resnet.report.finished import check_metrics, read_finished, read_starts
 from jax_resnet.report.predictions import Predictions
 from jax_resnet.report.run_model import RunModel, load_run
 from jax_resnet.run.folder import Run
@@ -136,7 +136,7 @@ def read_so_far(run: Run, loaded: RunModel) -> tuple[list[dict[str, Any]], dict[
     if not Config(**read_config(run.config_file)).test:
         raise UserError(f"{run.folder} is trained without `test`: resume it with `test`")
     assert loaded.step is not None
-    records = read_metrics(run, known_records(run, loaded.step))
+    records = check_metrics(known_records(run, loaded.step), run.metrics_file)
     if not records:
         raise UserError(
             f"{run.metrics_file} is missing or empty, expected a run of which an epoch has ended"

@@ -209,3 +209,8 @@ def _good_steps(folder: Path, damaged: Path) -> list[int]:
             checkpoint.rename(aside)
         say(f"{damage}; the checkpoint is now {aside}")
     return good
+
+
+def best_is_lost(step: int) -> str:
+    """What is said where the best checkpoint, that of a step, can't be read."""
+    return f"the checkpoint of step {step}, the best on validation, is damaged or missing"

@@ -4,25 +4,24 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from jax_resnet.classifier import Classifier
 from jax_resnet.classifier_file import CLASSIFIER_FILE
 from jax_resnet.errors import UserError, say
-from jax_resnet.files import locked, replace_file, write_json, writing
-from jax_resnet.run.checkpoints import Checkpoints, saved_step
+from jax_resnet.files import locked, refuse_file, replace_file, write_json, writing
+from jax_resnet.run.checkpoints import Checkpoints, best_is_lost, saved_step
 from jax_resnet.run.distributed import first_decides, is_first
 from jax_resnet.run.environment import differences
 from jax_resnet.run.records import (
     ENVIRONMENT,
+    add_start,
     best_step,
-    check_versions,
     chosen,
     read_environment,
-    read_lines,
     read_records,
+    read_start_lines,
     refuse_other_data,
 )
 
@@ -95,8 +94,7 @@ class Run:
 
     def _is_begun(self, resume: bool, refuse_changes: Callable[[Path], None]) -> bool:
         """Whether a run is there to resume; a `UserError` if neither it nor a new one can be."""
-        if self.folder.exists() and not self.folder.is_dir():
-            raise UserError(f"{self.folder} is not a folder: choose another `name`")
+        refuse_file(self.folder)
         if self.config_file.exists():
             refuse_changes(self.config_file)
             self._refuse(resume)
@@ -174,8 +172,8 @@ class OpenRun(Run):
             lost = self._find_lost(self._saved.copy(self.latest, self.metrics_file))
             if lost is not None:
                 raise UserError(
-                    f"{self.folder} is finished, and {_is_lost(lost)}: {self.result_file.name} and "
-                    f"{self.classifier_file.name} stay as they are"
+                    f"{self.folder} is finished, and {best_is_lost(lost)}: "
+                    f"{self.result_file.name} and {self.classifier_file.name} stay as they are"
                 )
 
     def append(self, record: dict[str, Any]) -> None:
@@ -217,15 +215,13 @@ class OpenRun(Run):
         """Writes the `Classifier`, then `result.json`."""
         if is_first():
             if (lost := chosen(result).get("lost_step")) is not None:
-                say(f"{self.folder}: {_is_lost(lost)}; {self.result_file.name} says so")
+                say(f"{self.folder}: {best_is_lost(lost)}; {self.result_file.name} says so")
             with writing(self.folder):
                 classifier.save(self.classifier_file)
                 write_json(self.result_file, result)
 
     def _begin(self) -> None:
-        starts, step = read_lines(self.starts_file), self.latest
-        for start in starts:
-            check_versions(start, self.starts_file)
+        starts, step = read_start_lines(self.starts_file), self.latest
         before = starts[-1] if starts else read_environment(self.config_file)
         if changes := differences(before, self._environment):
             say(f"{self.folder}: results may differ: since the last start, {changes}")
@@ -233,12 +229,8 @@ class OpenRun(Run):
         if step is not None:
             say(f"resuming {self.folder} at step {step}")
         if (lost := self._find_lost(self.metrics_file)) is not None:
-            say(f"{self.folder}: {_is_lost(lost)}; the run continues without it")
-        now = datetime.now(UTC).isoformat(timespec="seconds")
-        starts.append({"step": step or 0, "time": now} | self._environment)
-        with writing(self.starts_file):
-            text = "".join(json.dumps(start) + "\n" for start in starts)
-            replace_file(self.starts_file, text.encode())
+            say(f"{self.folder}: {best_is_lost(lost)}; the run continues without it")
+        add_start(self.starts_file, starts, step or 0, self._environment)
 
     def _restore_lines(self) -> None:
         with writing(self.metrics_file):
@@ -253,7 +245,3 @@ class OpenRun(Run):
                     "epochs are dropped"
                 )
             replace_file(self.metrics_file, lines)
-
-
-def _is_lost(step: int) -> str:
-    return f"the checkpoint of step {step}, the best on validation, is damaged or missing"

@@ -1,11 +1,13 @@
 """What a run's files say: its metrics, its starts, its data, its result."""
 
+import json
 from collections.abc import Collection
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from jax_resnet.errors import UserError
-from jax_resnet.files import parse_json, read_json, read_text
+from jax_resnet.files import parse_json, read_json, read_text, replace_file, writing
 
 ACCURACY = "validation_accuracy"
 ENVIRONMENT = "environment"  # in `config.json`: where the run was begun, and its data
@@ -61,12 +63,34 @@ def chosen(result: dict[str, Any]) -> dict[str, Any]:
 def inconsistent(result: dict[str, Any]) -> str | None:
     """Which of the scores in a `result.json`, last or best, have another accuracy than that of
     their counts."""
-    for name in ("last", "best"):
-        if name in result:
-            correct, count = result[name]["correct"], result[name]["count"]
-            if not 0 <= correct <= count > 0 or result[name]["accuracy"] != correct / count:
-                return name
+    for name in ("last", "best") if "best" in result else ("last",):
+        correct, count = result[name]["correct"], result[name]["count"]
+        if not 0 <= correct <= count > 0 or result[name]["accuracy"] != correct / count:
+            return name
     return None
+
+
+def read_start_lines(file: Path) -> list[dict[str, Any]]:
+    """The lines of a `starts.jsonl`.
+
+    Raises:
+        UserError: if the file is damaged.
+    """
+    starts = read_lines(file)
+    for start in starts:
+        check_versions(start, file)
+    return starts
+
+
+def add_start(
+    file: Path, before: list[dict[str, Any]], step: int, environment: dict[str, Any]
+) -> None:
+    """Writes a `starts.jsonl`: the lines from before, and one that the run goes on from a step, now
+    and in this environment."""
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    starts = [*before, {"step": step, "time": now} | environment]
+    with writing(file):
+        replace_file(file, "".join(json.dumps(start) + "\n" for start in starts).encode())
 
 
 def read_environment(config_file: Path) -> dict[str, Any]:

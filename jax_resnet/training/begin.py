@@ -35,7 +35,9 @@ def say_validation(images: Dataset, config: Config) -> None:
         if share != RECIPES[config.recipe].val_fraction:
             say(f"--val-fraction {share} has no effect: there are {count} validation images")
         return
-    if config.split_proportions and share:
+    if not share:
+        return
+    if config.split_proportions:
         say(
             f"--split-proportions leaves no validation images: a share of {share} of those of "
             "training is taken, which --val-fraction 0 would not do"
@@ -102,6 +104,6 @@ def _read_result(config: Config) -> dict[str, Any] | None:
     """The result, unless there is none or it is damaged: then the run writes it again."""
     try:
         result = read_json(Run(config.folder).result_file)
-        return result if chosen(result) and not inconsistent(result) else None
+        return None if inconsistent(result) else result
     except (UserError, KeyError, TypeError, AttributeError):
         return None

@@ -12,7 +12,7 @@ from typing import Any
 import jax
 
 from jax_resnet.errors import UserError
-from jax_resnet.files import locked, write_json, writing
+from jax_resnet.files import locked, refuse_file, write_json, writing
 from jax_resnet.run.folder import Run
 from jax_resnet.run.records import chosen
 from jax_resnet.training.config import Config
@@ -70,8 +70,7 @@ def refuse_others(config: Config) -> None:
     common = Run(config.folder)
     if any(file.exists() for file in (common.config_file, common.metrics_file, common.checkpoints)):
         raise UserError(f"{common.folder} holds a run: choose another `name`")
-    if common.folder.exists() and not common.folder.is_dir():
-        raise UserError(f"{common.folder} is not a folder: choose another `name`")
+    refuse_file(common.folder)
     if common.result_file.exists() and not config.resume:
         raise UserError(
             f"{common.folder} holds the result of several seeds already: add `resume` to continue "
