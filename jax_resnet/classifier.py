@@ -27,7 +27,7 @@ class Classifier(struct.PyTreeNode):
         variables: `{"params": ..., "batch_stats": ...}` of `model`.
         mean: float32, of images scaled to [0, 1]: `(channels,)`, or `(height, width, channels)`
             where it differs by pixel.
-        std: standard deviation, like `mean`.
+        std: standard deviation, of the shape of `mean` or `(channels,)`.
         model: the net; its input is `(images / 255 - mean) / std`.
         class_names: the class of each logit.
         image_size: height and width, in pixels, of the images in training.
@@ -93,7 +93,7 @@ class Classifier(struct.PyTreeNode):
             return logits.astype(jnp.float32)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes a safetensors file; an existing one is replaced atomically.
+        """Writes a safetensors file; an existing one, or a link, is replaced atomically.
 
         One classifier always gives the same bytes. The file keeps the `dtype` of the model, but
         neither its `param_dtype` nor its `conv_general_dilated`.
@@ -139,12 +139,14 @@ def normalize(images: Array, mean: Array, std: Array) -> Array:
 
     Raises:
         UserError: if the images are not uint8, if the channels differ from the mean's, or the size
-            from that of a mean by pixel.
+            from that of a mean by pixel; or if the std has another shape than `Classifier`'s.
     """
     if images.dtype != jnp.uint8:
         raise UserError(f"images are {images.dtype}, expected uint8 pixels from 0 to 255")
     if images.shape[-mean.ndim :] != mean.shape:
         raise UserError(f"images have shape {images.shape}, expected {mean.shape} at the end")
+    if std.shape not in (mean.shape, mean.shape[-1:]):
+        raise UserError(f"std has shape {std.shape}, expected {mean.shape} as the mean")
     mean, std = (jnp.expand_dims(x, range(images.ndim - x.ndim)) for x in (mean, std))
     return (images.astype(mean.dtype) / 255 - mean) / std
 
@@ -199,10 +201,11 @@ def _check_arrays(model: ResNet, arrays: dict[str, np.ndarray]) -> None:
         name: each.shape
         for name, each in traverse_util.flatten_dict({"variables": variables}, sep="/").items()
     }
-    for name in ("mean", "std"):  # of each channel, or of each pixel
-        shape = arrays[name].shape if name in arrays else ()
-        by_pixel = len(shape) == 3 and min(shape) > 0 and shape[2] == channels
-        shapes[name] = shape if by_pixel else (channels,)
+    shape = arrays["mean"].shape if "mean" in arrays else ()
+    by_pixel = len(shape) == 3 and min(shape) > 0 and shape[2] == channels
+    shapes["mean"] = shapes["std"] = shape if by_pixel else (channels,)
+    if by_pixel and "std" in arrays and arrays["std"].ndim == 1:
+        shapes["std"] = (channels,)
     if odd := sorted(shapes.keys() ^ arrays.keys()):
         which = "lacks" if odd[0] in shapes else "has"
         raise UserError(f"the file {which} {odd[0]}, unlike a net of `depth` {model.depth}")

@@ -9,7 +9,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from jax_resnet.errors import UserError
-from jax_resnet.files import refuse_special, replace_file
+from jax_resnet.files import check_readable, replace_file
 
 FORMAT = "jax_resnet.Classifier/2"
 FORMATS = ("jax_resnet.Classifier/1", FORMAT)  # 1 has the arrays alone under its checksum
@@ -34,18 +34,20 @@ def read_arrays(path: str | os.PathLike[str]) -> tuple[str, dict[str, np.ndarray
     Raises:
         UserError: if the file does not exist, is of another format, or does not match its checksum.
     """
-    refuse_special(path)
+    check_readable(path)
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
+            if metadata.get("format") not in FORMATS:
+                raise UserError(
+                    f"{path} is not a Classifier file: its header lacks {FORMAT!r}; if it holds "
+                    "weights of PyTorch, `jax-resnet convert` makes a Classifier file of it"
+                )
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except UserError:
+        raise
     except Exception as error:  # for a dtype unknown to NumPy, nearly anything
         raise UserError(f"{path} can't be read as a Classifier file: {error}") from error
-    if metadata.get("format") not in FORMATS:
-        raise UserError(
-            f"{path} is not a Classifier file: its header lacks {FORMAT!r}; if it holds "
-            "weights of PyTorch, `jax-resnet convert` makes a Classifier file of it"
-        )
     header = metadata.get("classifier", "")
     covered = header if metadata["format"] == FORMAT else ""
     if metadata.get("sha256") != digest(arrays, covered):
@@ -54,8 +56,14 @@ def read_arrays(path: str | os.PathLike[str]) -> tuple[str, dict[str, np.ndarray
 
 
 def is_classifier_file(path: str | os.PathLike[str]) -> bool:
-    """Whether a file says that it is a Classifier's; False if it can't be read."""
-    refuse_special(path)
+    """Whether a file says that it is a Classifier's; False if there is none.
+
+    Raises:
+        UserError: if it can't be opened.
+    """
+    if not os.path.exists(path):
+        return False
+    check_readable(path)
     try:
         with safe_open(path, framework="numpy") as file:
             return (file.metadata() or {}).get("format") in FORMATS

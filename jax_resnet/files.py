@@ -26,7 +26,11 @@ def replace_file(path: str | os.PathLike[str], content: bytes) -> None:
 def _unfinished(path: Path) -> Iterator[Path]:
     """A new file in the same folder, which replaces `path` when the block ends without error."""
     unfinished = path.with_name(f".{uuid.uuid4().hex[:12]}.unfinished")
-    unfinished.open("xb").close()  # never a file that exists, nor where a link points
+    try:
+        unfinished.open("xb").close()  # never a file that exists, nor where a link points
+    except OSError as error:
+        error.filename = str(path)
+        raise
     try:
         yield unfinished
         with unfinished.open("rb+") as file:
@@ -67,6 +71,16 @@ def refuse_special(path: str | os.PathLike[str]) -> None:
     """Raises a `UserError` for what is neither a file nor missing: a pipe, a device, a folder."""
     if os.path.exists(path) and not os.path.isfile(path):
         raise UserError(f"{path} is not a regular file")
+
+
+def check_readable(path: str | os.PathLike[str]) -> None:
+    """Raises a `UserError` unless `path` is a regular file that can be opened; libraries say
+    less well what is in the way."""
+    refuse_special(path)
+    try:
+        open(path, "rb").close()
+    except (OSError, ValueError) as error:  # a ValueError for a name with a null character
+        raise UserError(f"{path} can't be read: {error}") from error
 
 
 def read_text(path: str | os.PathLike[str]) -> str:

@@ -4,6 +4,7 @@
 """
 
 import os
+import shlex
 from contextlib import suppress
 from pathlib import Path
 from typing import overload
@@ -81,9 +82,10 @@ def refuse_pytorch(path: Path) -> None:
     """Raises a `UserError` that names the command `convert` if the file is one of PyTorch."""
     with suppress(OSError), path.open("rb") as file:  # what can't be read is refused later
         if file.read(4) in PYTORCH:
+            command = ["jax-resnet", "convert", str(path), f"{path.stem}.safetensors"]
             raise UserError(
                 f"{path} is a file of PyTorch or NumPy, expected a Classifier file, which "
-                f"`jax-resnet convert {path} {path.stem}.safetensors` makes of weights"
+                f"`{shlex.join(command)}` makes of weights"
             )
 
 

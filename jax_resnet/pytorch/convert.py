@@ -106,6 +106,7 @@ def convert_to_torch(
     shortcut = classifier.model.shortcut
     name = family or families_of(shortcut)[0]
     state = to_torch(classifier.variables, classifier.model, name)
+    shortcut_shows = describe(state, recognize(state), "auto").shortcut == shortcut
     write_state_dict(state, out)
     net = f"{name} ResNet-{classifier.model.depth}, shortcut {shortcut or 'none'}"
     if classifier.mean.ndim > 1:
@@ -115,7 +116,7 @@ def convert_to_torch(
         )
     numbers = [f"{each} {_numbers(getattr(classifier, each))}" for each in ("mean", "std")]
     flags = [f"--{each}" for each in numbers]
-    if describe(state, recognize(state), "auto").shortcut != shortcut:
+    if not shortcut_shows:
         flags += ["--shortcut", shortcut or "none"]
     if classifier.image_size != CIFAR_SIZE:
         flags += ["--image-size", *map(str, classifier.image_size)]

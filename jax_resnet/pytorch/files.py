@@ -1,15 +1,17 @@
 """Files of PyTorch state dicts, as NumPy arrays by name."""
 
+import io
 import os
 import re
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from jax_resnet.errors import UserError
-from jax_resnet.files import new_file, refuse_special
+from jax_resnet.files import check_readable, new_file
 
 TORCH_SUFFIXES = (".pt", ".pth", ".th")
 SUFFIXES = (".npz", ".safetensors", *TORCH_SUFFIXES)
@@ -27,11 +29,10 @@ def read_state_dict(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
         UserError: naming the file, if it can't be read or is not a state dict.
     """
     suffix = _suffix(path, READ_SUFFIXES)
-    refuse_special(path)
+    check_readable(path)
     try:
         if suffix == ".npz":
-            with np.load(path, allow_pickle=False) as file:
-                return dict(file)
+            return _read_npz(path)
         if suffix == ".safetensors":
             from safetensors.numpy import load_file
 
@@ -39,6 +40,11 @@ def read_state_dict(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
         return _read_torch(path)
     except UserError:
         raise
+    except AttributeError as error:  # of safetensors, for a name of a dtype
+        raise UserError(
+            f"{path} has numbers of a type that NumPy lacks ({error}), expected float16, bfloat16, "
+            "float32 or float64"
+        ) from error
     except Exception as error:  # each library raises others
         raise UserError(f"{path} can't be read: {str(error).partition(chr(10))[0]}") from error
 
@@ -64,7 +70,9 @@ def write_state_dict(state: Mapping[str, np.ndarray], path: str | os.PathLike[st
         else:
             torch = _import_torch(path)
             tensors = {name: torch.from_numpy(array.copy()) for name, array in state.items()}
-            torch.save(tensors, unfinished)
+            whole = io.BytesIO()  # PyTorch's own writer hides why a file can't be written
+            torch.save(tensors, whole)
+            unfinished.write_bytes(whole.getbuffer())
 
 
 def _suffix(path: str | os.PathLike[str], known: tuple[str, ...]) -> str:
@@ -86,13 +94,25 @@ def _import_torch(path: str | os.PathLike[str]):  # type: ignore[no-untyped-def]
     return torch
 
 
+def _read_npz(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+    file = np.load(path, allow_pickle=False)
+    if isinstance(file, np.ndarray):
+        raise UserError(f"{path} holds one array without a name, expected arrays by name")
+    with file:
+        return dict(file)
+
+
 def _read_torch(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     torch = _import_torch(path)
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError:
-        raise
+        with warnings.catch_warnings(action="ignore"):  # of formats that are refused below
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a file that is not a pickle raises nearly anything
+        if "TorchScript" in str(error):
+            raise UserError(
+                f"{path} holds a TorchScript program: save its state dict, as "
+                "`torch.save(torch.jit.load(...).state_dict(), ...)`"
+            ) from error
         if found := re.search(r"GLOBAL (\S+)", str(error)):
             raise UserError(
                 f"{path} holds an object of {found[1]}, and only tensors are loaded: save the "
@@ -104,7 +124,7 @@ def _read_torch(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
         ) from error
     if not isinstance(content, Mapping):
         raise UserError(f"{path} holds a {type(content).__name__}, expected a state dict")
-    nets = [name for name, entry in content.items() if _has_kernels(entry, torch)]
+    nets = list(_find_nets(content, torch))
     if len(nets) > 1:
         raise UserError(
             f"{path} holds several nets, under {', '.join(map(repr, nets))}: save the state dict "
@@ -125,8 +145,20 @@ def _read_torch(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     }
 
 
-def _has_kernels(entry: Any, torch: Any) -> bool:
-    """Whether an entry of a checkpoint is a convolutional net's state dict."""
-    return isinstance(entry, Mapping) and any(
-        isinstance(value, torch.Tensor) and value.ndim == 4 for value in entry.values()
-    )
+def _find_nets(content: Any, torch: Any, name: str = "") -> Iterator[str]:
+    """Names, by dots, of what holds a net's kernels at any depth of a checkpoint.
+
+    These have names with dots or several shapes, unlike what an optimizer keeps of one kernel.
+    """
+    if not isinstance(content, Mapping | list | tuple):
+        return
+    entries = dict(content if isinstance(content, Mapping) else enumerate(content))
+    kernels = {
+        str(key): entry.shape
+        for key, entry in entries.items()
+        if isinstance(entry, torch.Tensor) and entry.ndim == 4
+    }
+    if len({*kernels.values()}) > 1 or any("." in key for key in kernels):
+        yield name
+    for key, entry in entries.items():
+        yield from _find_nets(entry, torch, f"{name}.{key}" if name else str(key))

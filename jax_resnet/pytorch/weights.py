@@ -114,12 +114,12 @@ def to_torch(
 ) -> dict[str, np.ndarray]:
     """The PyTorch state dict of a model, by the names of `family`; loads with `strict=True`.
 
-    The arrays are copies, which PyTorch may write into.
+    The arrays are copies, which PyTorch may write into, float32 where NumPy lacks their dtype.
     PyTorch counts the batches of a BatchNorm, without effect on its results; the count is 0 here.
 
     Raises:
         UserError: for an unknown family, or one whose nets don't compute the model's shortcut: the
-            weights might load there, and give other results.
+            weights might load there, and give other results; or if `variables` are not `model`'s.
     """
     if family not in FAMILIES:
         raise UserError(f"`family` is {family!r}, expected one of {tuple(FAMILIES)}")
@@ -128,11 +128,15 @@ def to_torch(
             f"`family` is {family}, which has no net with shortcut {model.shortcut or 'none'}: "
             f"expected {' or '.join(able)}"
         )
-    arrays = traverse_util.flatten_dict(dict(variables))
+    arrays = {path: np.asarray(x) for path, x in traverse_util.flatten_dict(variables).items()}
     state: dict[str, np.ndarray] = {}
     for name, (path, axes) in tensors(FAMILIES[family], model, arrays).items():
-        inverse = np.argsort(axes)
-        state[name] = np.array(np.asarray(arrays[path]).transpose(inverse), order="C")
+        if path not in arrays:
+            raise UserError(f"`variables` lacks {'/'.join(path)}, unlike those of `model`")
+        array = arrays[path]
+        if array.dtype.kind != "f":  # bfloat16, which PyTorch takes from no array
+            array = array.astype(np.float32)
+        state[name] = np.array(array.transpose(np.argsort(axes)), order="C")
         if name.endswith("running_var"):
             batches = name.replace("running_var", "num_batches_tracked")
             state[batches] = np.zeros((), np.int64)
@@ -181,20 +185,22 @@ def describe(
         pattern = layer.replace(".", r"\.").format(s=r"\d+", b=r"(\d+)", k="[12]")
         return {match[1] for match in (re.match(pattern, name) for name in state) if match}
 
-    if shortcut == "auto":
-        shortcut = "conv1x1" if blocks(family.shortcut_conv) else family.shortcuts[0]
-    elif shortcut not in family.shortcuts:
-        able = " or ".join(each or "none" for each in family.shortcuts)
-        raise UserError(
-            f"`shortcut` is {shortcut or 'none'}, which no net with {family.name}'s names has: "
-            f"expected {able}"
-        )
     num_classes = _shape(state, f"{family.head}.weight", 2)[0]
     channels = list(ResNet.channels)
     for i in range(len(channels)):
         name = f"{family.conv.format(s=family.first_stage + i, b=0, k=1)}.weight"
         if name in state:
             channels[i] = _shape(state, name, 4)[0]
+    if shortcut == "auto":
+        shortcut = "conv1x1" if blocks(family.shortcut_conv) else family.shortcuts[0]
+        if shortcut != "conv1x1" and channels != sorted(channels) and None in family.shortcuts:
+            shortcut = None  # no other has fewer channels than in the stage before
+    elif shortcut not in family.shortcuts:
+        able = " or ".join(each or "none" for each in family.shortcuts)
+        raise UserError(
+            f"`shortcut` is {shortcut or 'none'}, which no net with {family.name}'s names has: "
+            f"expected {able}"
+        )
     depth = 6 * max(len(blocks(family.conv)), 1) + 2
     return ResNet(depth, num_classes, shortcut, channels=(channels[0], channels[1], channels[2]))
 

@@ -254,6 +254,24 @@ def test_what_would_not_load_is_not_saved(classifier, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_std_that_does_not_fit_the_mean_is_refused(images, tmp_path):
+    classifier, by_pixel = make((3,)), jnp.ones((8, 8, 3))
+    for mean, std in ((classifier.mean, by_pixel), (by_pixel, jnp.ones((16, 16, 3)))):
+        odd = classifier.replace(mean=mean, std=std)
+        with pytest.raises(UserError, match=r"^std "):
+            odd.save(tmp_path / "odd")
+        with pytest.raises(UserError, match=r"^std has shape"):
+            odd(images)
+    fits = classifier.replace(mean=by_pixel, std=classifier.std)
+    fits.save(tmp_path / "fits")
+    np.testing.assert_array_equal(Classifier.load(tmp_path / "fits")(images), fits(images))
+
+
+def test_a_file_in_no_folder_is_named(classifier, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"absent/net'$"):
+        classifier.save(tmp_path / "absent" / "net")
+
+
 def test_images_that_do_not_fit_the_mean_are_refused(classifier, images):
     for other in (images[..., :1], images[:, :1, :1], images[0]):
         with pytest.raises(UserError, match="shape"):

@@ -1,5 +1,6 @@
 """The command `convert`."""
 
+import json
 import os
 import sys
 
@@ -119,6 +120,32 @@ def test_a_failed_write_leaves_nothing(refused, call, tmp_path, monkeypatch, suf
     assert "No space left" in refused(model, tmp_path / f"out{suffix}")
 
 
+@pytest.mark.parametrize("suffix", [".npz", ".safetensors", ".pt"])
+def test_a_file_that_does_not_fit_is_named(refused, tmp_path, suffix):
+    resource = pytest.importorskip("resource", reason="no limits of the size of files")
+    if suffix == ".pt":
+        pytest.importorskip("torch", reason="PyTorch is not installed")
+    _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, most))
+    try:
+        assert f"out{suffix} can't be written" in refused(
+            "resnet20-zeropad", tmp_path / f"out{suffix}"
+        )
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+
+
+def test_a_net_that_narrows_goes_out_and_comes_back(call, tmp_path):
+    model = ResNet(8, 10, None, channels=(8, 8, 4))
+    mean = np.full(3, 0.5, np.float32)
+    net = Classifier(random_variables(model), mean, mean, model, tuple("abcdefghij"))
+    net.save(tmp_path / "narrow")
+    code, stdout, stderr = call("convert.py", tmp_path / "narrow", tmp_path / "out.npz")
+    assert (code, "--shortcut" in stdout) == (0, False), stderr
+    assert call("convert.py", tmp_path / "out.npz", tmp_path / "back")[0] == 0
+    assert Classifier.load(tmp_path / "back").model == model
+
+
 def test_refusals_name_the_file_or_the_flag(call, refused, tmp_path):
     good, bad, text = tmp_path / "good.npz", tmp_path / "bad.npz", tmp_path / "text.npz"
     model, out = tmp_path / "model.safetensors", tmp_path / "out.npz"
@@ -165,6 +192,21 @@ def test_a_pickle_in_an_npz_is_not_opened(refused, tmp_path):
     source = tmp_path / "in.npz"
     np.savez(source, **{"fc.weight": np.array([print], object)}, allow_pickle=True)
     assert "can't be read" in refused(source, tmp_path / "out")
+
+
+def test_arrays_of_other_kinds_are_refused_in_words(refused, tmp_path):
+    with (tmp_path / "in.npz").open("wb") as file:
+        np.save(file, np.zeros(3))
+    assert "holds one array without a name" in refused(tmp_path / "in.npz", tmp_path / "out")
+    header = json.dumps(
+        {"conv1.weight": {"dtype": "F8_E4M3", "shape": [1], "data_offsets": [0, 1]}}
+    ).encode()
+    header += b" " * (-len(header) % 8)
+    fp8 = tmp_path / "in.safetensors"
+    fp8.write_bytes(len(header).to_bytes(8, "little") + header + b"\0")
+    assert "of a type that NumPy lacks" in refused(fp8, tmp_path / "out")
+    with pytest.raises(UserError, match="`jax-resnet convert` makes a Classifier file"):
+        Classifier.load(fp8)
 
 
 def test_without_pytorch_its_files_are_refused(refused, monkeypatch, tmp_path):

@@ -1,5 +1,7 @@
 """PyTorch's own nets and files of theirs: the same logits from the same weights."""
 
+import warnings
+
 import jax
 import numpy as np
 import pytest
@@ -162,6 +164,16 @@ def test_what_is_no_state_dict_is_refused_in_few_words(tmp_path):
             read_state_dict(path)
 
 
+def test_a_compiled_program_is_refused_in_one_message(tmp_path, recwarn):
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    with warnings.catch_warnings(action="ignore"):
+        program = torch.jit.trace(torch.nn.Linear(2, 2), torch.zeros(1, 2))
+    program.save(tmp_path / "in.pt")
+    with pytest.raises(UserError, match="holds a TorchScript program: save its state dict"):
+        read_state_dict(tmp_path / "in.pt")
+    assert not [each for each in recwarn if "TorchScript" in str(each.message)]
+
+
 def test_of_several_nets_none_is_chosen(tmp_path):
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     path = tmp_path / "in.pth"
@@ -170,5 +182,17 @@ def test_of_several_nets_none_is_chosen(tmp_path):
         torch.save({"state_dict": first, name: second}, path)
         with pytest.raises(UserError, match=f"holds several nets, under 'state_dict', '{name}'"):
             read_state_dict(path)
+    averages = [torch.ones(4, 3, 3, 3), torch.ones(4, 4, 3, 3)]
+    for name, nested in (
+        ("ema.shadow", {"ema": {"decay": 0.9, "shadow": second}}),
+        ("ema.shadow_params", {"ema": {"shadow_params": averages}}),
+        ("nets.1", {"nets": [{}, second]}),
+    ):
+        torch.save({"model": first, **nested}, path)
+        with pytest.raises(UserError, match=f"holds several nets, under 'model', '{name}'"):
+            read_state_dict(path)
+    moments = {"state": {0: {"exp_avg": torch.ones(4, 3, 3, 3), "max": torch.ones(4, 3, 3, 3)}}}
+    torch.save({"model": first, "optimizer": moments}, path)
+    assert read_state_dict(path)["conv1.weight"].max() == 1
     torch.save({"state_dict": {}, "model": second, "best": {"loss": torch.ones(())}}, path)
     assert read_state_dict(path)["conv1.weight"].max() == 2

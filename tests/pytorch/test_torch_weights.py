@@ -232,6 +232,24 @@ def test_a_stem_of_no_channels_is_refused():
         from_torch(state, mean=(), std=())
 
 
+def test_variables_of_another_model_are_refused():
+    model = ResNet(8)
+    variables = random_variables(model)
+    with pytest.raises(UserError, match="`variables` lacks batch_stats/stem_norm/mean"):
+        to_torch({"params": variables["params"]}, model)
+    with pytest.raises(UserError, match="`variables` lacks params/"):
+        to_torch(variables, ResNet(14))
+
+
+def test_bfloat16_params_become_float32():
+    model = ResNet(8)
+    variables = random_variables(model)
+    half = jax.tree.map(lambda x: jnp.asarray(x, jnp.bfloat16), variables)
+    for name, array in to_torch(half, model).items():
+        if not name.endswith("num_batches_tracked"):
+            assert array.dtype == np.float32, name
+
+
 def test_an_unknown_family_is_refused():
     model = ResNet(8)
     with pytest.raises(UserError, match="`family` is 'timm', expected one of"):
