@@ -1,6 +1,6 @@
 """Training steps a second on one GPU: this project's programs, several runs at once, and PyTorch.
 
-    python benchmarks/gpu.py docs/gpu.json
+    python benchmarks/gpu.py gpu.json
 
 One process a row and nothing beside it: 400 steps to warm up, then at least 1,000 timed ones. Each
 row is printed and written to the file, as JSON, when it is done; rows that the file has are left

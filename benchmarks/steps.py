@@ -13,13 +13,12 @@ IMAGE_SHAPE = (32, 32, 3)
 PEAK_SIZE = 2048
 
 
-def jax_run(case: Case, init: Callable[[Any], Any]) -> Run:
-    """Steps from the `TrainState` that `init` makes on a mesh, jitted, the state donated and the
-    batch split over the devices."""
+def jax_run(case: Case, init: Callable[[Any], Any], train_step: Callable[..., Any]) -> Run:
+    """Steps from the state that `init` makes on a mesh, jitted, the state donated and the batch
+    split over the devices."""
     import jax
     from jax.sharding import NamedSharding, PartitionSpec
 
-    from jax_resnet.training import train_step
     from jax_resnet.training.precision import matmul_precision
     from jax_resnet.training.programs import make_mesh
 
@@ -52,10 +51,11 @@ def this_project(case: Case) -> Run:
     from jax_resnet.cpu.allocator import keep_memory
 
     keep_memory()
+    from jax_resnet.training import train_step
     from jax_resnet.training.programs import init_state
 
     config = make_config(case)
-    return jax_run(case, lambda mesh: init_state(config, 10, IMAGE_SHAPE, mesh))
+    return jax_run(case, lambda mesh: init_state(config, 10, IMAGE_SHAPE, mesh), train_step)
 
 
 def make_config(case: Case, **more: Any) -> Any:
@@ -137,8 +137,8 @@ def usual_flax(case: Case) -> Run:
     import jax
     import jax.numpy as jnp
     import optax
+    from flax.training import train_state
 
-    from jax_resnet.training import TrainState
     from jax_resnet.training.precision import compute_dtype
     from jax_resnet.training.programs import replicated
 
@@ -170,14 +170,32 @@ def usual_flax(case: Case) -> Run:
                     x = nn.relu(y + x if case.shortcut else y)
             return nn.Dense(10, name="head")(x.mean((1, 2), dtype=jnp.float32))
 
-    def init(mesh: Any) -> TrainState:
-        tx = optax.chain(optax.add_decayed_weights(1e-4), optax.sgd(0.1, 0.9))
-        net: Any = Net()
-        return jax.device_put(
-            TrainState.init(jax.random.key(0), net, tx, IMAGE_SHAPE), replicated(mesh)
-        )
+    class State(train_state.TrainState):
+        batch_stats: Any
 
-    return jax_run(case, init)
+        @property
+        def variables(self) -> Any:
+            return {"params": self.params, "batch_stats": self.batch_stats}
+
+    def init(mesh: Any) -> State:
+        tx = optax.chain(optax.add_decayed_weights(1e-4), optax.sgd(0.1, 0.9))
+        net = Net()
+        variables = net.init(jax.random.key(0), jnp.zeros((1, *IMAGE_SHAPE)))
+        state = State.create(apply_fn=net.apply, tx=tx, **variables)
+        return jax.device_put(state, replicated(mesh))
+
+    def step(state: State, images: Any, labels: Any) -> tuple[State, dict[str, Any]]:
+        def loss_of(params: Any) -> Any:
+            variables = state.variables | {"params": params}
+            logits, new = state.apply_fn(variables, images, train=True, mutable=["batch_stats"])
+            losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+            return losses.mean(), (logits, new["batch_stats"])
+
+        (loss, (logits, stats)), grads = jax.value_and_grad(loss_of, has_aux=True)(state.params)
+        metrics = {"loss": loss, "accuracy": (logits.argmax(-1) == labels).mean()}
+        return state.apply_gradients(grads=grads, batch_stats=stats), metrics
+
+    return jax_run(case, init, step)
 
 
 def flax_same_allocator(case: Case) -> Run:

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -217,10 +217,13 @@ def _check_arrays(model: ResNet, arrays: dict[str, np.ndarray]) -> None:
             )
 
 
-def check_class_names(names: Iterable[object]) -> None:
-    """Raises a `UserError` unless each name is text, not empty and without control characters."""
+def check_class_names(names: Sequence[object]) -> None:
+    """Raises a `UserError` unless the names differ and each is text, not empty and without control
+    characters."""
     for name in names:
         if not isinstance(name, str) or not name or printable(name) != name:
             raise UserError(
                 f"`class_names` has {name!r}, expected UTF-8 without control characters"
             )
+    if len({*names}) < len(names):
+        raise UserError(f"`class_names` has a name twice: {' '.join(map(str, names))}")

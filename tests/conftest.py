@@ -28,6 +28,12 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 import jax  # noqa: E402  the cache is read from the environment at import
 import pytest  # noqa: E402
 
+# Where XLA is to optimize little, to compile sooner: an older XLA has a second, faster way, which
+# newer ones don't know. XLA reads the variable when it is first used.
+FLAGS = os.environ.get("XLA_FLAGS", "")
+if "optimization_level" in FLAGS and jax.__version_info__ < (0, 11):
+    os.environ["XLA_FLAGS"] = f"{FLAGS} --xla_cpu_use_fusion_emitters=false"
+
 jax.config.update("jax_num_cpu_devices", 2)
 
 from support import SCRIPTS  # noqa: E402

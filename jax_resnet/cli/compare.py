@@ -3,14 +3,16 @@
 import itertools
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
 from jax_resnet.cli.flags import parse
 from jax_resnet.cli.train import recipe_values
 from jax_resnet.cpu.allocator import keep_memory
+from jax_resnet.data import Dataset
 from jax_resnet.errors import UserError, say
 from jax_resnet.files import expand_home, replace_file, write_json, writing
 from jax_resnet.report.comparison import (
@@ -73,8 +75,9 @@ def command(arguments: Sequence[str]) -> None:
     try:
         for config in todo:
             result_of(config)  # what can't begin or go on is said before anything is trained
+        images = cache(lambda: load_aloud(todo[0]))
         for number, config in enumerate(todo, 1):
-            run(config, f"run {number} of {len(todo)}")
+            run(config, f"run {number} of {len(todo)}", images)
     except Interrupted as stop:
         say(f"{stop}: the same command continues")
         sys.exit(stop.exit_code)
@@ -109,15 +112,15 @@ def configs(flags: Compare) -> Iterator[Config]:
             raise UserError(message.replace("the `optimizer` sgd", "this `recipe`")) from None
 
 
-def run(config: Config, which: str) -> None:
+def run(config: Config, which: str, images: Callable[[], Dataset]) -> None:
     """Trains unless the run is finished, and measures its gradients before the first step unless
-    that is done."""
+    that is done; `images` loads those of all runs."""
     folder = config.folder
     trained = finished(config) is not None
     say(f"{which}: {folder}{' is finished' if trained else ''}")
     if trained and (folder / INITIAL).exists():
         return
-    dataset = divide(load_aloud(config), config)
+    dataset = divide(images(), config)
     if not trained:
         train(config, dataset)
     with writing(folder):

@@ -69,7 +69,8 @@ def _score(flags: Evaluate) -> dict[str, Any]:
 def _refuse(given: dict[str, Any], preposition: str) -> None:
     for name, value in given.items():
         if value is not None:
-            raise UserError(f"`{name}` is {value}, expected none {preposition} `images`")
+            shown = " ".join(map(str, value)) if isinstance(value, tuple) else value
+            raise UserError(f"`{name}` is {shown}, expected none {preposition} `images`")
 
 
 def _words(scores: dict[str, Any]) -> str:

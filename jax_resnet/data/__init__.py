@@ -9,9 +9,10 @@ from typing_extensions import Doc
 from jax_resnet.data.dataset import Dataset, Split, split_validation, statistics
 from jax_resnet.errors import UserError
 
-__all__ = ["Dataset", "DatasetName", "Split", "load", "split_validation", "statistics"]
+__all__ = ["DATASETS", "Dataset", "DatasetName", "Split", "load", "split_validation", "statistics"]
 
 _Name = Literal["cifar10", "cifar100", "digits", "folder"]
+DATASETS = get_args(_Name)
 DatasetName = Annotated[
     _Name,
     Doc(
@@ -50,8 +51,8 @@ def load(
     Raises:
         UserError: for data that is absent, truncated or altered, or an argument that does not fit.
     """
-    if dataset not in get_args(_Name):
-        raise UserError(f"`dataset` is {dataset}, expected one of {', '.join(get_args(_Name))}")
+    if dataset not in DATASETS:
+        raise UserError(f"`dataset` is {dataset}, expected one of {', '.join(DATASETS)}")
     folder_options = {
         "image_size": image_size,
         "channels": channels,
@@ -80,4 +81,5 @@ def load(
 def _refuse(dataset: str, options: dict[str, Any]) -> None:
     for name, value in options.items():
         if value is not None:
-            raise UserError(f"`{name}` is {value}, expected none with `dataset` {dataset}")
+            shown = " ".join(map(str, value)) if isinstance(value, tuple | list) else value
+            raise UserError(f"`{name}` is {shown}, expected none with `dataset` {dataset}")

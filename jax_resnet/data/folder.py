@@ -16,6 +16,7 @@ from jax_resnet.model import check_image_size
 
 _SPLITS = ("train", "val", "test")
 _VALIDATION = ("val", "valid", "validation")  # names that people give to one folder
+_LIKE_SPLITS = {*_SPLITS, *_VALIDATION, "training", "testing", "dev", "eval"}
 _SPLIT_SEED = 0
 _PROPORTIONS = (0.8, 0.1, 0.1)
 
@@ -36,7 +37,9 @@ def load_folder(
     directly; or it holds images and a table of their classes, which `list_labeled` describes. In
     these two cases each class is shuffled and divided by `split_proportions`, always in the same
     way. Every file is decoded, and all bad ones are listed at once. Images that two splits share
-    are counted on stderr. The data set is flippable: a mirrored image is of the same class.
+    or that have two classes are counted on stderr, and classes that a division leaves without
+    images of a split are named there. The data set is flippable: a mirrored image is of the same
+    class.
 
     Arguments are those of `jax_resnet.data.load`.
 
@@ -54,7 +57,7 @@ def load_folder(
             )
         files = _read_splits(root)
     else:
-        classes = _list_classes(root) if table is None else list_labeled(table)
+        classes = _list_undivided(root) if table is None else list_labeled(table)
         files = _divide(root, classes, split_proportions or _PROPORTIONS)
     names = sorted(files["train"])
     paths = [path for split in _SPLITS for name in names for path in files[split][name]]
@@ -122,6 +125,18 @@ def _find_splits(root: Path) -> dict[str, str]:
     return {split: name for split, name in found.items() if name in beside}
 
 
+def _list_undivided(root: Path) -> Files:
+    """The files of every class; subfolders that are all named like splits, such as Train and Test,
+    are refused."""
+    names = [path.name for path in list_files(root) if path.is_dir()]
+    if names and all(name.lower() in _LIKE_SPLITS for name in names):
+        raise UserError(
+            f"{root} has {', '.join(names)}, expected train, and test or val or both of them; or a "
+            "folder for each class"
+        )
+    return _list_classes(root)
+
+
 def _list_classes(folder: Path) -> Files:
     """The files of every class folder, sorted by name: file systems list them in any order."""
     classes = {_text(entry): list_files(entry) for entry in list_files(folder) if entry.is_dir()}
@@ -172,6 +187,11 @@ def _divide(root: Path, classes: Files, proportions: Sequence[float]) -> dict[st
             raise UserError(
                 f"`split_proportions` is {_join(proportions)}, which leaves none of the images in "
                 f"{root} for {split}"
+            )
+        if share > 0 and (without := [name for name in classes if not files[split][name]]):
+            say(
+                f"{root}: too few images of {some(without)} for the split {split} at "
+                f"`split_proportions` {_join(proportions)}: its scores say nothing of them"
             )
     return files
 

@@ -20,6 +20,7 @@ The rules, for every file:
 
 import concurrent.futures
 import io
+import math
 import os
 from collections.abc import Sequence
 from functools import cache
@@ -122,7 +123,14 @@ def decode_images(
     Raises:
         UserError: listing every bad file, a line each.
     """
-    images = np.empty((len(paths), height, width, channels), np.uint8)
+    shape = len(paths), height, width, channels
+    try:
+        images = np.empty(shape, np.uint8)
+    except MemoryError:
+        raise UserError(
+            f"{len(paths)} images of {height}x{width} pixels need {math.prod(shape):,} bytes, more "
+            "than there is memory: expected a smaller `image_size`"
+        ) from None
 
     def decode(index: int) -> str | None:
         try:
@@ -143,6 +151,10 @@ def _decode(path: Path, height: int, width: int, channels: int) -> np.ndarray:
     from PIL import Image
 
     size = path.stat().st_size
+    if path.is_dir():
+        raise UserError("it is a directory, expected an image")
+    if not path.is_file():  # a pipe has no size, and may wait for another program
+        raise UserError("it is not a regular file")
     if size == 0:
         raise UserError("the file is empty")
     if size > MAX_BYTES:

@@ -42,7 +42,7 @@ def list_labeled(table: Path) -> dict[str, list[Path]]:
     if bare := [name for name in files if name not in labels]:
         raise UserError(
             f"{table} has no row for {some(bare)} in {folder}, expected one for everything there, "
-            f"or no {table.name} where folders are the classes"
+            f"or no {table.name} where folders are the classes; an id is a name without .png"
         )
     if lost := [name for name in labels if name not in files]:
         raise UserError(f"{folder} has no {some(lost)}, expected an image for each row of {table}")

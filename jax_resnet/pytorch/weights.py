@@ -11,7 +11,7 @@ import numpy as np
 from flax import traverse_util
 from numpy.typing import ArrayLike
 
-from jax_resnet.classifier import CIFAR_SIZE, Classifier
+from jax_resnet.classifier import CIFAR_SIZE, Classifier, check_class_names
 from jax_resnet.data.cifar.names import CIFAR10_CLASSES
 from jax_resnet.errors import UserError, some
 from jax_resnet.model import ResNet, Shortcut, variable_shapes
@@ -222,8 +222,7 @@ def default_names(count: int, channels: int) -> tuple[str, ...]:
 def _name_classes(given: tuple[str, ...] | None, count: int, channels: int) -> tuple[str, ...]:
     if given is None:
         return default_names(count, channels)
-    if len({*given}) < len(given):
-        raise UserError(f"`class_names` has a name twice: {' '.join(given)}")
+    check_class_names(given)
     if len(given) != count:
         raise UserError(
             f"`class_names` has {len(given)} names, expected {count}: one for each class of the net"

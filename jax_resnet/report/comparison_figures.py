@@ -40,7 +40,7 @@ def draw_comparison(groups: Sequence[Group], folder: Path) -> list[Path]:
 
 
 def _figure(path: Path, draw: Callable[[Any], None]) -> Path:
-    from matplotlib.figure import Figure  # pyplot needs a display, and keeps every figure
+    from matplotlib.figure import Figure  # not pyplot, which keeps every figure
 
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     draw(figure)

@@ -109,7 +109,7 @@ def _plain(name: str) -> str:
 
 def _svg(draw: Callable[[Any], None], name: str) -> str:
     import matplotlib
-    from matplotlib.figure import Figure  # pyplot needs a display, and keeps every figure
+    from matplotlib.figure import Figure  # not pyplot, which keeps every figure
 
     with matplotlib.rc_context(_STYLE | {"svg.hashsalt": name}):  # ids differ between figures
         figure = Figure(figsize=(5, 3.4), layout="constrained")

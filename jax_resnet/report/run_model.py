@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from jax_resnet.classifier import Classifier
-from jax_resnet.data import Dataset
+from jax_resnet.data import DATASETS, Dataset
 from jax_resnet.errors import UserError
 from jax_resnet.pretrained import is_unfinished, load_classifier
 from jax_resnet.run.folder import Run
@@ -67,6 +67,11 @@ def run_dataset(classifier: Classifier | None, folder: Path, given: dict[str, An
                 f"`{name}` is {value!r}, but {folder} was trained with {values.get(name)!r}: "
                 "leave it out"
             )
+    if (name := values.get("dataset", Config.dataset)) not in DATASETS:
+        raise UserError(
+            f"{folder} was trained on the images {name!r}, which were given in Python: expected a "
+            f"run on one of {', '.join(DATASETS)}; evaluate.py scores it with `images` and `labels`"
+        )
     dataset = load_dataset(Config(**values | given))
     if classifier is not None:
         check_fits(classifier, dataset)

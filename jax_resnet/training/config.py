@@ -33,7 +33,8 @@ from jax_resnet.training.optimizer import Optimizer, Schedule
 from jax_resnet.training.precision import Precision
 from jax_resnet.training.step import Freeze
 
-# These say where and how a run is made, but have no effect on its result: `resume` may change them.
+# These say where and how a run is made, and have no effect on its weights: `resume` may change
+# them.
 NOT_HYPER_PARAMETERS = frozenset(
     {"data_dir", "mirror", "runs_dir", "name", "resume", "profile", "test"}
     | {"seeds", "coordinator", "num_processes", "process_id"}
@@ -45,8 +46,8 @@ RecipeName = Literal["article", "paper", "fast", "long"]
 class Config:
     """The hyper-parameters of a run, and where it is kept. The defaults are the recipe `article`.
 
-    In Python the name of a recipe sets no other field: take `RECIPES[name]` of
-    `jax_resnet.training.recipes`, with `dataclasses.replace` for changes.
+    In Python the name of a recipe sets no other field, but for the paper's `warmup` of deep nets:
+    take `RECIPES[name]` of `jax_resnet.training.recipes`, with `dataclasses.replace` for changes.
 
     Raises:
         UserError: for a value of another type or out of bounds, naming the field, the value and
@@ -201,7 +202,7 @@ class Config:
 
     def of_any_seed(self) -> "Config":
         """The same hyper-parameters, with the default of the seed and of all that has no effect on
-        the result: runs that have this in common run the same programs."""
+        the weights: runs that have this in common run the same programs."""
         names = NOT_HYPER_PARAMETERS | {"seed"}
         return dataclasses.replace(self, **{name: getattr(Config, name) for name in names})
 
@@ -219,6 +220,7 @@ class Config:
 def validator() -> pydantic.TypeAdapter[dict[str, Any]]:
     """Validates a dictionary of some of `Config`'s fields."""
     hints = get_type_hints(Config, include_extras=True)
+    hints["dataset"] = Text  # `train` takes other images in Python; `load` refuses their name
     strict = pydantic.with_config(ConfigDict(strict=True, extra="forbid"))
     some: Any = strict(TypedDict("some", hints, total=False))  # type: ignore
     return pydantic.TypeAdapter(some)

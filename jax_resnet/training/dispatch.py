@@ -1,6 +1,5 @@
 """How training steps reach the device: one at a time, or many in a loop that runs there."""
 
-import itertools
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -104,7 +103,7 @@ def step_of(state: Any) -> jax.Array:
 
 
 def unpacked(tree: Any) -> tuple[Any, Callable[[Any], Any]]:
-    """A tree, and what undoes nothing: as `pack`, without packing."""
+    """The tree, and the identity: as `pack`, without packing."""
     return tree, lambda same: same
 
 
@@ -153,16 +152,20 @@ def jit_once(function: Step, **options: Any) -> Jitted:
 def jit_graph(function: Step, **options: Any) -> Jitted:
     """`jax.jit`, with what the function does as one CUDA graph, from its second call on.
 
-    The first call launches each kernel, since cuDNN loads its kernels when they are first launched,
-    which it can't while they are recorded. `XLA_FLAGS` that name the same option take precedence.
+    The first call with arguments of some shapes launches each kernel, since cuDNN loads its kernels
+    when they are first launched, which it can't while they are recorded. `XLA_FLAGS` that name the
+    same option take precedence.
     """
     if next(iter(GRAPH_OPTIONS)) in os.environ.get("XLA_FLAGS", "") or not knows(GRAPH_OPTIONS):
         return jit_once(function, **options)
-    launched, calls = jax.jit(function, **options), itertools.count()
+    launched, seen = jax.jit(function, **options), set[tuple[tuple[int, ...], ...]]()
     graph = jax.jit(function, compiler_options=GRAPH_OPTIONS, **options)
 
     def run(*arguments: Any) -> Any:
-        return (graph if next(calls) else launched)(*arguments)
+        shapes = tuple(map(jnp.shape, jax.tree.leaves(arguments)))
+        ready = shapes in seen
+        seen.add(shapes)
+        return (graph if ready else launched)(*arguments)
 
     return Jitted(run, (launched, graph))
 

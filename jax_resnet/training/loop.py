@@ -157,7 +157,8 @@ def run_epoch(
 def summarize(
     training: Training, state: TrainState, totals: Metrics, images_per_second: float
 ) -> dict[str, Any]:
-    """A line of `metrics.jsonl`: means over the steps of `totals`, and the validation's scores."""
+    """A line of `metrics.jsonl`: means over the steps of `totals`, SGD's learning rate at the last
+    of them, and the validation's scores."""
     sums, step = jax.device_get(totals), int(state.step)
     steps = int(sums["steps"])
     scores = {}
@@ -227,11 +228,14 @@ def check_finite(training: Training, state: TrainState, totals: Metrics) -> None
         if _all_finite(state.variables):
             return
         bad_step, what = int(state.step) - 1, "a variable"
+    rates = ["`learning_rate`"]
+    if training.config.optimizer == "muon":
+        rates.append("`muon_learning_rate`")
     rate, latest = float(training.schedule(bad_step)), training.run.latest
     raise UserError(
         f"{what} is not finite at step {bad_step}, learning rate {rate:g}; "
         f"the last good checkpoint is {'none' if latest is None else f'of step {latest}'}: "
-        "try a lower `learning_rate`"
+        f"try a lower {' or '.join(rates)}"
     )
 
 

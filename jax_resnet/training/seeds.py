@@ -33,9 +33,12 @@ def train_seeds(config: Config) -> dict[str, Any]:
         - `lost_steps`, by run: the step of a state that was better and is lost, if there is one.
 
     Raises:
-        UserError: if the common folder holds something else; as `train_on_devices`.
+        UserError: if `config.seeds` is 1; if the common folder holds something else; as
+            `train_on_devices`.
         Interrupted: when stopped; every begun run is saved.
     """
+    if config.seeds == 1:
+        raise UserError("`seeds` is 1, expected 2 or more: `train` trains one")
     if jax.process_count() > 1:
         raise UserError(
             f"`seeds` is {config.seeds}, expected 1 where several processes train together"

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, nullcontext
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -46,7 +47,8 @@ def train(
 
     Args:
         config: hyper-parameters, and where the run is kept.
-        dataset: loaded and split, as by `load_dataset(config)`.
+        dataset: loaded and split, as by `load_dataset(config)`; or images of your own, whose
+            name the run then records instead of `config.dataset`.
         devices: to split each batch over; by default all, those of other processes too.
         signals: the run stops when a signal's number is appended; by default SIGINT and SIGTERM
             stop it, which takes Python's main thread.
@@ -84,6 +86,7 @@ def train_together(
     """
     listen = stop_signals() if signals is None else nullcontext(signals)
     with listen as stops, name_runtime_errors(), ExitStack() as held:
+        runs = [(name_data(*run), run[1]) for run in runs]
         config, dataset = runs[0]
         mesh = make_mesh(devices)
         programs = make_programs(config, len(dataset.train), mesh)
@@ -98,6 +101,13 @@ def train_together(
             finish(training, state, programs, dataset, stops)
             for training, state, (_, dataset) in zip(trainings, states, runs, strict=True)
         ]
+
+
+def name_data(config: Config, dataset: Dataset) -> Config:
+    """The config with the data set's own name, which no other is recorded or compared with."""
+    if config.dataset == dataset.name:
+        return config
+    return replace(config, dataset=dataset.name, name=config.run_name)  # type: ignore[arg-type]
 
 
 def open_training(

@@ -22,6 +22,15 @@ def test_the_folder_of_the_data_set_or_its_version_is_found(prepared, monkeypatc
         assert load("cifar100", ".").identity() == identity
 
 
+def test_a_link_to_one_of_these_folders_is_followed(prepared, tmp_path):
+    root, identity = prepared
+    for place in (root, root / "cifar100", root / "cifar100" / "3.0.2"):
+        link = tmp_path / f"link to {place.name}"
+        link.symlink_to(place)
+        assert load("cifar100", link).identity() == identity
+    assert load("cifar100", root / "cifar100" / "3.0.2" / "..").identity() == identity
+
+
 def test_a_folder_that_does_not_exist_is_refused_and_not_made(server, small_cifar100, tmp_path):
     for place in (tmp_path / "dta", tmp_path / "dta" / "cifar100" / "3.0.2"):
         with pytest.raises(UserError, match=f"`data_dir` is {place}, which does not exist"):

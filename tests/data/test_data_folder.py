@@ -1,6 +1,7 @@
 """A folder of images as a data set."""
 
 import dataclasses
+import itertools
 import os
 import shutil
 
@@ -25,12 +26,13 @@ NO_CLASSES = (
 )
 
 
-def fill(folder, classes):
-    """For every class as many gray images, their value their number, their size its own."""
-    for name, count in classes.items():
+def fill(folder, classes, step=0):
+    """For every class as many gray images, their value their number, their size its own; values
+    begin higher by `step` in each class."""
+    for first, (name, count) in zip(itertools.count(0, step), classes.items(), strict=False):
         (folder / name).mkdir(parents=True)
         for i in range(count):
-            Image.new("L", (10 + i, 12), i).save(folder / name / f"{i:03d}.png")
+            Image.new("L", (10 + i, 12), first + i).save(folder / name / f"{i:03d}.png")
 
 
 def values(split, label):
@@ -119,9 +121,34 @@ def test_a_fraction_without_effect_is_said(tmp_path, capsys, recipe, fraction):
 
 
 def test_other_images_are_not_called_copies(tmp_path, capsys):
-    fill(tmp_path, {"a": 20, "b": 20})
+    fill(tmp_path, {"a": 20, "b": 20}, step=100)
     load("folder", tmp_path, image_size=(4, 4), channels=1)
-    assert "equal" not in capsys.readouterr().err
+    assert capsys.readouterr().err == ""
+
+
+def test_images_of_two_classes_are_counted(tmp_path, capsys):
+    fill(tmp_path / "train", {"a": 5, "b": 5}, step=100)
+    fill(tmp_path / "test", {"b": 5, "a": 5}, step=100)  # so each image has the other's pixels
+    load("folder", tmp_path, image_size=(4, 4), channels=1)
+    said = capsys.readouterr().err
+    assert "10 of the 10 test images are also training images of another class" in said
+    assert "same class" not in said
+
+
+def test_classes_too_small_for_a_split_are_named(tmp_path, capsys):
+    fill(tmp_path, {"x": 40, "y": 2, "z": 1})
+    dataset = load("folder", tmp_path, image_size=(4, 4), channels=1)
+    assert {*dataset.test.labels} == {0}
+    said = capsys.readouterr().err
+    assert "too few images of y, z for the split test at `split_proportions` 0.8 0.1 0.1" in said
+
+
+@pytest.mark.parametrize("names", [("Train", "Test"), ("Training", "Validation"), ("testing",)])
+def test_folders_that_look_like_splits_are_no_classes(tmp_path, names):
+    for name in names:
+        fill(tmp_path / name, {"a": 5, "b": 5})
+    with pytest.raises(UserError, match=f"has .*{names[0]}.*, expected train, and test or val"):
+        load("folder", tmp_path, image_size=(4, 4), channels=1)
 
 
 @pytest.mark.parametrize("name", ["val", "valid", "validation"])
@@ -173,7 +200,7 @@ def test_each_class_is_divided_in_proportion_and_always_alike(tmp_path):
 
 
 def test_litter_is_passed_over_and_stray_files_are_named(tmp_path, capsys):
-    fill(tmp_path, {"a": 10, "b": 10})
+    fill(tmp_path, {"a": 10, "b": 10}, step=100)
     for name in ("a/.DS_Store", "a/Thumbs.db", "labels.txt", ".cache"):
         (tmp_path / name).write_bytes(b"x")
     for name in (*NO_CLASSES, "a/@eaDir", "b/__MACOSX"):

@@ -1,6 +1,7 @@
 """What becomes of every kind of image file."""
 
 import io
+import os
 
 import numpy as np
 import pytest
@@ -131,6 +132,7 @@ def bad_files(folder):
     Image.fromarray(np.zeros((4, 4), np.float32)).save(folder / "float.tif")
     Image.fromarray(np.full((4, 4), 70_000, np.int32)).save(folder / "int32.tif")
     (folder / "folder.png").mkdir()
+    os.mkfifo(folder / "pipe.png")
     reasons = {name: reason for name, (_, reason) in contents.items()}
     return reasons | {
         "animated.gif": "several frames",
@@ -140,6 +142,7 @@ def bad_files(folder):
         "float.tif": "floating-point",
         "int32.tif": "32-bit",
         "folder.png": "directory",
+        "pipe.png": "not a regular file",
         "missing.png": "No such file",
     }
 

@@ -38,6 +38,9 @@ def test_digits_are_complete_and_always_split_alike():
     assert digits.train.images.max() == 255
     assert digits.train.images.min() == 0
     np.testing.assert_array_equal(digits.test.images, again.test.images)
+    assert digits.identity()["sequence"] == "5f7821224ec6115a9d84d06f3876bcd1"
+    validated = split_validation(digits, 0.2, seed=0).identity()["sequence"]
+    assert validated == "ce4692219a9b5d54265db875d9cf319a", "other validation images are drawn"
     assert np.bincount(digits.test.labels).min() >= 20
 
 
@@ -117,6 +120,8 @@ def test_images_and_labels_of_another_kind_are_refused():
     split = Split(images, labels + 2)
     with pytest.raises(UserError, match="`train` has labels from 2 to 2, expected from 0 to 1"):
         Dataset("mine", split, split, split, ("a", "b"), flippable=True)
+    with pytest.raises(UserError, match="`class_names` has a name twice: a b a"):
+        Dataset("mine", split, split, split, ("a", "b", "a"), flippable=True)
 
 
 @pytest.mark.parametrize("shape", [(2, 4, 4, 1), (2, 5, 4, 3)])

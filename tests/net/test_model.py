@@ -9,7 +9,8 @@ import pytest
 
 import jax_resnet
 from jax_resnet import ResNet, UserError
-from jax_resnet.model import PARTS, SHORTCUTS, Block, max_pool_2x2
+from jax_resnet.model import PARTS, SHORTCUTS, Block
+from jax_resnet.ops import max_pool_2x2
 
 SLOW = pytest.mark.slow
 COUNTS = {20: 269_722, 32: 464_154, 44: 658_586, 56: 853_018, 110: 1_727_962}

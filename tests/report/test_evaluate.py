@@ -1,5 +1,6 @@
 """`scripts/evaluate.py` on a finished run, on a Classifier file, and on what does not fit."""
 
+import dataclasses
 import json
 import shutil
 from functools import partial
@@ -12,6 +13,8 @@ from support import digits, train
 
 from jax_resnet import Classifier, ResNet
 from jax_resnet.data import load
+from jax_resnet.training import train as training
+from jax_resnet.training.config import Config, load_dataset
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +64,25 @@ def test_the_test_split_of_a_run_is_its_result(evaluate, run):
         k: best[k] for k in ("split", "count", "correct")
     }
     assert result["loss"] == pytest.approx(best["loss"], rel=1e-5)
+
+
+def test_a_run_on_images_of_its_own_is_scored_by_files_alone(evaluate, refused, capsys, tmp_path):
+    """Images that `train` was given are recorded by their name, and found nowhere else."""
+    mine = dataclasses.replace(load_dataset(digits(tmp_path)), name="mine")
+    config = Config(
+        depth=8, steps=2, batch_size=32, pad=0, flip="none", runs_dir=tmp_path, name="own"
+    )
+    assert training.train(config, mine)["last"]["count"] == 360
+    assert json.loads((tmp_path / "own" / "config.json").read_text())["dataset"] == "mine"
+    again = training.train(dataclasses.replace(config, resume=True), mine)
+    assert again["last"]["step"] == 2
+    capsys.readouterr()
+    message = refused(tmp_path / "own")
+    assert "'mine', which were given in Python: expected a run on one of cifar10" in message
+    for name, array in (("x", mine.test.images), ("y", mine.test.labels)):
+        np.save(tmp_path / f"{name}.npy", array)
+    files = ("--images", tmp_path / "x.npy", "--labels", tmp_path / "y.npy")
+    assert evaluate(tmp_path / "own", *files)[0] == 0
 
 
 def test_validation_images_are_those_that_the_run_kept(evaluate, run):

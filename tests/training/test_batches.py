@@ -3,7 +3,9 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+from support import digits
 
+from jax_resnet.training import batches, programs
 from jax_resnet.training.batches import (
     augment,
     crop,
@@ -15,6 +17,7 @@ from jax_resnet.training.batches import (
     keys_of,
     shift_of,
 )
+from jax_resnet.training.config import load_dataset
 
 KEYS = keys_of(3)
 KEY = KEYS.crops
@@ -61,6 +64,29 @@ def test_no_two_draws_share_a_key():
         folded = (jax.random.fold_in(key, i) for i in range(50))
         keys += [jax.random.key_data(key).tobytes() for key in folded]
     assert len(set(keys)) == len(keys)
+
+
+def test_each_step_is_given_keys_of_its_own(monkeypatch, tmp_path):
+    """The keys of crops, flips and cutouts that reach `augment`, over two epochs."""
+    config = digits(tmp_path, batch_size=512)
+    train, mesh = load_dataset(config).train, programs.make_mesh()
+    prepared = programs.make_programs(config, len(train), mesh)
+    state, seen = programs.init_state(config, 10, (8, 8, 1), mesh), []
+
+    def augment(images, parity, crops, flips, cutouts, *_, **__):
+        seen.extend(jax.random.key_data(key).tobytes() for key in (crops, flips, cutouts))
+        return images
+
+    monkeypatch.setattr(batches, "augment", augment)
+    zero = {name: value for name, value in prepared.zeros().items() if "step" not in name}
+    monkeypatch.setattr(programs, "train_step", lambda state, *_: (state, zero))
+    one_step = programs.make_step(config, mesh)
+    data = programs.device_data(train, config.normalization, mesh)
+    steps = 2 * prepared.epoch_end(0)
+    for step in range(steps):
+        epoch = prepared.draw_epoch(config.seed, step)
+        one_step(state.replace(step=jnp.int32(step)), prepared.zeros(), data, epoch)
+    assert len(seen) == len(set(seen)) == 3 * steps
 
 
 def test_keys_do_not_depend_on_the_default_generator():

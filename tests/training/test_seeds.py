@@ -32,6 +32,8 @@ def three(tmp_path_factory):
 
 def test_one_run_of_several_seeds_is_refused(tmp_path):
     config = Config(dataset="digits", depth=8, steps=2, seeds=2, runs_dir=tmp_path / "runs")
+    with pytest.raises(UserError, match="`seeds` is 1, expected 2 or more: `train` trains one"):
+        train_seeds(dataclasses.replace(config, seeds=1))
     with pytest.raises(UserError, match="`seeds` is 2, expected 1: `train_seeds` trains several"):
         train(config)
     assert not config.folder.exists()

@@ -70,9 +70,9 @@ def _find_root(data_dir: str | os.PathLike[str] | None, dataset: str) -> Path:
             f"`data_dir` is {root}, which does not exist: expected a folder, in which {dataset} "
             "is or is to be kept"
         )
-    absolute = root.absolute()
-    if absolute.name == VERSION and absolute.parent.name == dataset:
-        return absolute.parents[1]
-    if absolute.name == dataset and (root / VERSION).is_dir():
-        return absolute.parent
+    for path in (root.absolute(), root.resolve()):  # what is named so, or links to it
+        if path.name == VERSION and path.parent.name == dataset:
+            return path.parents[1]
+        if path.name == dataset and (path / VERSION).is_dir():
+            return path.parent
     return root

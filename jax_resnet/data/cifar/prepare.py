@@ -32,7 +32,11 @@ def prepare(layout: Layout, folder: Path, mirror: str | None) -> None:
         with locked(downloads, wait=True):
             if folder.exists():
                 return
-            original = fetch(layout, downloads, mirror)
+            try:
+                original = fetch(layout, downloads, mirror)
+            except UserError:
+                _remove_if_empty(downloads)
+                raise
             order = {name: canonical_order(each)[0] for name, each in original.splits.items()}
             write_tfds(layout.name, reordered(original, order), root)
             discard(layout, downloads)
@@ -44,6 +48,16 @@ def prepare(layout: Layout, folder: Path, mirror: str | None) -> None:
             f"`mirror` with a URL of {layout.archive} or of a folder with the parquet files; or "
             "`dataset` digits, which needs no download."
         ) from None
+
+
+def _remove_if_empty(downloads: Path) -> None:
+    """Removes the folder of downloads, which may lie in a folder of other things, and is in their
+    way, unless it keeps a part of a download."""
+    if [path.name for path in downloads.iterdir()] == ["lock"]:
+        with contextlib.suppress(OSError):  # another process waits, or other files are there
+            (downloads / "lock").unlink()
+            downloads.rmdir()
+            downloads.parent.rmdir()
 
 
 def write_tfds(name: str, original: Original, data_dir: Path) -> None:
