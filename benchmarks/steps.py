@@ -109,7 +109,7 @@ def whole_loop(case: Case) -> Run:
     training = Training(
         config=config,
         run=folder,
-        curves=Curves(config, folder),
+        curves=Curves(config, folder, {}),
         data=data,
         schedule=lambda step: 0.1,
         classify=unused,

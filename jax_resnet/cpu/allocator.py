@@ -4,8 +4,8 @@ import ctypes
 import sys
 
 # glibc's mallopt: no separate mappings, free memory returned to the system only above 2 GB, 600 MB
-# requested at a time, and one arena for all threads. Temporaries then reuse the pages of the step before;
-# otherwise the system maps and clears new ones at every step.
+# requested at a time, and one arena for all threads. Temporaries then reuse the pages of the step
+# before; otherwise the system maps and clears new ones at every step.
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX, M_ARENA_MAX = -1, -2, -4, -8
 OPTIONS = (
     (M_MMAP_MAX, 0),

@@ -9,7 +9,7 @@ from jax_resnet.data import DATASETS, Dataset
 from jax_resnet.errors import UserError
 from jax_resnet.pretrained import is_unfinished, load_classifier
 from jax_resnet.run.folder import Run
-from jax_resnet.run.records import refuse_other_data
+from jax_resnet.run.records import OWN_DATA, read_environment, refuse_other_data
 from jax_resnet.training.config import Config, load_dataset
 from jax_resnet.training.config_file import read_config
 from jax_resnet.training.unfinished import from_checkpoint
@@ -67,9 +67,9 @@ def run_dataset(classifier: Classifier | None, folder: Path, given: dict[str, An
                 f"`{name}` is {value!r}, but {folder} was trained with {values.get(name)!r}: "
                 "leave it out"
             )
-    if (name := values.get("dataset", Config.dataset)) not in DATASETS:
+    if own := read_environment(run.config_file).get(OWN_DATA):
         raise UserError(
-            f"{folder} was trained on the images {name!r}, which were given in Python: expected a "
+            f"{folder} was trained on the images {own!r}, which were given in Python: expected a "
             f"run on one of {', '.join(DATASETS)}; evaluate.py scores it with `images` and `labels`"
         )
     dataset = load_dataset(Config(**values | given))

@@ -220,7 +220,6 @@ class Config:
 def validator() -> pydantic.TypeAdapter[dict[str, Any]]:
     """Validates a dictionary of some of `Config`'s fields."""
     hints = get_type_hints(Config, include_extras=True)
-    hints["dataset"] = Text  # `train` takes other images in Python; `load` refuses their name
     strict = pydantic.with_config(ConfigDict(strict=True, extra="forbid"))
     some: Any = strict(TypedDict("some", hints, total=False))  # type: ignore
     return pydantic.TypeAdapter(some)

@@ -1,6 +1,7 @@
 """The picture of a run, drawn again as its epochs end."""
 
 import time
+from collections.abc import Mapping
 
 from jax_resnet.errors import UserError, say
 from jax_resnet.files import writing
@@ -8,16 +9,16 @@ from jax_resnet.plots import draw_curves
 from jax_resnet.run.distributed import is_first
 from jax_resnet.run.folder import Run
 from jax_resnet.training.config import Config
-from jax_resnet.training.published import published
 
 SECONDS = 10.0  # between two pictures: drawing takes a third of one, which may be a whole epoch
 
 
 class Curves:
-    """Draws a run's `curves.png` from its `metrics.jsonl`; of several processes, the first does."""
+    """Draws a run's `curves.png` from its `metrics.jsonl`, with published accuracies as references;
+    of several processes, the first does."""
 
-    def __init__(self, config: Config, run: Run) -> None:
-        self._config, self._run = config, run
+    def __init__(self, config: Config, run: Run, references: Mapping[str, float]) -> None:
+        self._config, self._run, self._references = config, run, references
         self._drawn = time.monotonic()
 
     def draw_if_due(self) -> None:
@@ -44,5 +45,5 @@ class Curves:
                     file,
                     config.run_name,
                     config.label_smoothing,
-                    published(config),
+                    self._references,
                 )

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, nullcontext
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -15,6 +14,7 @@ from jax_resnet.run.distributed import first_decides, name_runtime_errors
 from jax_resnet.run.environment import environment, pinned
 from jax_resnet.run.folder import Run
 from jax_resnet.run.progress import announce
+from jax_resnet.run.records import OWN_DATA
 from jax_resnet.run.signals import raise_if_stopped, stop_signals
 from jax_resnet.training.begin import refuse_test_scores
 from jax_resnet.training.config import Config
@@ -32,6 +32,7 @@ from jax_resnet.training.programs import (
     make_programs,
     replicated,
 )
+from jax_resnet.training.published import published
 from jax_resnet.training.recipes import check_recipe
 from jax_resnet.training.step import TrainState
 
@@ -48,7 +49,7 @@ def train(
     Args:
         config: hyper-parameters, and where the run is kept.
         dataset: loaded and split, as by `load_dataset(config)`; or images of your own, whose
-            name the run then records instead of `config.dataset`.
+            name the run then records beside `config.dataset`.
         devices: to split each batch over; by default all, those of other processes too.
         signals: the run stops when a signal's number is appended; by default SIGINT and SIGTERM
             stop it, which takes Python's main thread.
@@ -86,7 +87,6 @@ def train_together(
     """
     listen = stop_signals() if signals is None else nullcontext(signals)
     with listen as stops, name_runtime_errors(), ExitStack() as held:
-        runs = [(name_data(*run), run[1]) for run in runs]
         config, dataset = runs[0]
         mesh = make_mesh(devices)
         programs = make_programs(config, len(dataset.train), mesh)
@@ -101,13 +101,6 @@ def train_together(
             finish(training, state, programs, dataset, stops)
             for training, state, (_, dataset) in zip(trainings, states, runs, strict=True)
         ]
-
-
-def name_data(config: Config, dataset: Dataset) -> Config:
-    """The config with the data set's own name, which no other is recorded or compared with."""
-    if config.dataset == dataset.name:
-        return config
-    return replace(config, dataset=dataset.name, name=config.run_name)  # type: ignore[arg-type]
 
 
 def open_training(
@@ -129,6 +122,9 @@ def open_training(
     if config.data_dir is not None:  # it is to be found from other working directories too
         settings["data_dir"] = str(config.data_dir.expanduser().absolute())
     refuse, data_set = partial(refuse_changes, config), dataset.identity() | identity(given)
+    is_own = dataset.name != config.dataset
+    if is_own:
+        data_set[OWN_DATA] = dataset.name
     opening = Run(config.folder).open(settings, where, data_set, config.resume, refuse)
     run = held.enter_context(opening)
     first_decides(partial(refuse_test_scores, config))
@@ -140,7 +136,7 @@ def open_training(
     training = Training(
         config=config,
         run=run,
-        curves=Curves(config, run),
+        curves=Curves(config, run, {} if is_own else published(config)),
         data=data,
         schedule=make_schedule(config, config.learning_rate),
         classify=lambda state: classifier_of(config, dataset, state.variables, *data[2:]),

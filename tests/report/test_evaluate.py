@@ -73,7 +73,8 @@ def test_a_run_on_images_of_its_own_is_scored_by_files_alone(evaluate, refused, 
         depth=8, steps=2, batch_size=32, pad=0, flip="none", runs_dir=tmp_path, name="own"
     )
     assert training.train(config, mine)["last"]["count"] == 360
-    assert json.loads((tmp_path / "own" / "config.json").read_text())["dataset"] == "mine"
+    config_file = json.loads((tmp_path / "own" / "config.json").read_text())
+    assert config_file["environment"]["data_set"] == "mine"
     again = training.train(dataclasses.replace(config, resume=True), mine)
     assert again["last"]["step"] == 2
     capsys.readouterr()
