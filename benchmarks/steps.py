@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any, assert_never
 
 import numpy as np
-from case import CHANNELS, Case, Run, batch
+from case import Case, Run, batch
 
 IMAGE_SHAPE = (32, 32, 3)
 PEAK_SIZE = 2048
@@ -133,69 +133,9 @@ def whole_loop(case: Case) -> Run:
 
 def usual_flax(case: Case) -> Run:
     """The net and the step as usually written: Flax's convolution, BatchNorm and max-pooling."""
-    import flax.linen as nn
-    import jax
-    import jax.numpy as jnp
-    import optax
-    from flax.training import train_state
+    from flax_step import init, train_step
 
-    from jax_resnet.training.precision import compute_dtype
-    from jax_resnet.training.programs import replicated
-
-    dtype = compute_dtype(case.precision)
-
-    class Net(nn.Module):
-        param_dtype = jnp.float32
-
-        @nn.compact
-        def __call__(self, x: Any, train: bool = False) -> Any:
-            conv = partial(nn.Conv, use_bias=False, padding=1, dtype=dtype)
-            norm = partial(nn.BatchNorm, not train, momentum=0.9, dtype=dtype)
-            x = nn.relu(norm(name="stem_norm")(conv(16, (3, 3), name="stem_conv")(x)))
-            for stage, channels in enumerate(CHANNELS):
-                for block in range((case.depth - 2) // 6):
-                    strides = (2, 2) if stage > 0 and block == 0 else (1, 1)
-                    y = nn.relu(norm()(conv(channels, (3, 3), strides)(x)))
-                    y = norm()(conv(channels, (3, 3))(y))
-                    match case.shortcut:
-                        case "conv1x1" if strides == (2, 2):
-                            x = norm()(conv(channels, (1, 1), strides, padding=0)(x))
-                        case "zeropad" if strides == (2, 2):
-                            x = nn.max_pool(x, (2, 2), (2, 2))
-                            x = jnp.pad(x, ((0, 0), (0, 0), (0, 0), (0, channels - x.shape[-1])))
-                        case "conv1x1" | "zeropad" | None:
-                            pass
-                        case _:
-                            assert_never(case.shortcut)
-                    x = nn.relu(y + x if case.shortcut else y)
-            return nn.Dense(10, name="head")(x.mean((1, 2), dtype=jnp.float32))
-
-    class State(train_state.TrainState):
-        batch_stats: Any
-
-        @property
-        def variables(self) -> Any:
-            return {"params": self.params, "batch_stats": self.batch_stats}
-
-    def init(mesh: Any) -> State:
-        tx = optax.chain(optax.add_decayed_weights(1e-4), optax.sgd(0.1, 0.9))
-        net = Net()
-        variables = net.init(jax.random.key(0), jnp.zeros((1, *IMAGE_SHAPE)))
-        state = State.create(apply_fn=net.apply, tx=tx, **variables)
-        return jax.device_put(state, replicated(mesh))
-
-    def step(state: State, images: Any, labels: Any) -> tuple[State, dict[str, Any]]:
-        def loss_of(params: Any) -> Any:
-            variables = state.variables | {"params": params}
-            logits, new = state.apply_fn(variables, images, train=True, mutable=["batch_stats"])
-            losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-            return losses.mean(), (logits, new["batch_stats"])
-
-        (loss, (logits, stats)), grads = jax.value_and_grad(loss_of, has_aux=True)(state.params)
-        metrics = {"loss": loss, "accuracy": (logits.argmax(-1) == labels).mean()}
-        return state.apply_gradients(grads=grads, batch_stats=stats), metrics
-
-    return jax_run(case, init, step)
+    return jax_run(case, partial(init, case), train_step)
 
 
 def flax_same_allocator(case: Case) -> Run:

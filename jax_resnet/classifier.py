@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import jax
@@ -27,7 +27,7 @@ class Classifier(struct.PyTreeNode):
         variables: `{"params": ..., "batch_stats": ...}` of `model`.
         mean: float32, of images scaled to [0, 1]: `(channels,)`, or `(height, width, channels)`
             where it differs by pixel.
-        std: standard deviation, of the shape of `mean` or `(channels,)`.
+        std: standard deviation, like `mean`.
         model: the net; its input is `(images / 255 - mean) / std`.
         class_names: the class of each logit.
         image_size: height and width, in pixels, of the images in training.
@@ -45,17 +45,26 @@ class Classifier(struct.PyTreeNode):
         """Number of channels of the images."""
         return self.variables["params"]["stem_conv"]["kernel"].shape[2]
 
+    @property
+    def fixed_size(self) -> tuple[int, int] | None:
+        """Height and width of the images that a mean or std by pixel takes; None for all sizes."""
+        for each in (self.mean, self.std):
+            if each.ndim == 3:
+                height, width, _ = each.shape
+                return height, width
+        return None
+
     def input_shape(self, image_size: tuple[int, int] | None = None) -> tuple[int, int, int]:
         """Height, width and channels of its images.
 
         Args:
-            image_size: height and width, by default those of the images in training. A mean by
-                pixel determines them; with a mean by channel, images may have any size.
+            image_size: height and width, by default those of the images in training; others than
+                `fixed_size` are refused.
 
         Raises:
             UserError: if `image_size` differs from that of the mean, or is out of range.
         """
-        fixed = self.mean.shape[:2] if self.mean.ndim == 3 else None
+        fixed = self.fixed_size
         height, width = check_image_size(image_size or fixed or self.image_size)
         if fixed and (height, width) != fixed:
             raise UserError(
@@ -138,15 +147,14 @@ def normalize(images: Array, mean: Array, std: Array) -> Array:
     """Uint8 pixels, NHWC, to `(images / 255 - mean) / std` in `mean`'s dtype.
 
     Raises:
-        UserError: if the images are not uint8, if the channels differ from the mean's, or the size
-            from that of a mean by pixel; or if the std has another shape than `Classifier`'s.
+        UserError: if the images are not uint8, if the channels differ from those of the mean or the
+            std, or the size from that of a mean or std by pixel.
     """
     if images.dtype != jnp.uint8:
         raise UserError(f"images are {images.dtype}, expected uint8 pixels from 0 to 255")
-    if images.shape[-mean.ndim :] != mean.shape:
-        raise UserError(f"images have shape {images.shape}, expected {mean.shape} at the end")
-    if std.shape not in (mean.shape, mean.shape[-1:]):
-        raise UserError(f"std has shape {std.shape}, expected {mean.shape} as the mean")
+    for each in (mean, std):
+        if images.shape[images.ndim - each.ndim :] != each.shape:
+            raise UserError(f"images have shape {images.shape}, expected {each.shape} at the end")
     mean, std = (jnp.expand_dims(x, range(images.ndim - x.ndim)) for x in (mean, std))
     return (images.astype(mean.dtype) / 255 - mean) / std
 
@@ -201,11 +209,12 @@ def _check_arrays(model: ResNet, arrays: dict[str, np.ndarray]) -> None:
         name: each.shape
         for name, each in traverse_util.flatten_dict({"variables": variables}, sep="/").items()
     }
-    shape = arrays["mean"].shape if "mean" in arrays else ()
-    by_pixel = len(shape) == 3 and min(shape) > 0 and shape[2] == channels
-    shapes["mean"] = shapes["std"] = shape if by_pixel else (channels,)
-    if by_pixel and "std" in arrays and arrays["std"].ndim == 1:
-        shapes["std"] = (channels,)
+    for name in ("mean", "std"):  # of each channel, or of each pixel
+        shape = arrays[name].shape if name in arrays else ()
+        by_pixel = len(shape) == 3 and min(shape) > 0 and shape[2] == channels
+        shapes[name] = shape if by_pixel else (channels,)
+    if len(shapes["mean"]) == len(shapes["std"]):
+        shapes["std"] = shapes["mean"]
     if odd := sorted(shapes.keys() ^ arrays.keys()):
         which = "lacks" if odd[0] in shapes else "has"
         raise UserError(f"the file {which} {odd[0]}, unlike a net of `depth` {model.depth}")
@@ -217,13 +226,16 @@ def _check_arrays(model: ResNet, arrays: dict[str, np.ndarray]) -> None:
             )
 
 
-def check_class_names(names: Sequence[object]) -> None:
-    """Raises a `UserError` unless the names differ and each is text, not empty and without control
-    characters."""
+def check_class_names(names: Iterable[object]) -> None:
+    """Raises a `UserError` unless each name is text, not empty and without control characters."""
     for name in names:
         if not isinstance(name, str) or not name or printable(name) != name:
             raise UserError(
                 f"`class_names` has {name!r}, expected UTF-8 without control characters"
             )
+
+
+def check_distinct(names: Sequence[str]) -> None:
+    """Raises a `UserError` if two classes have one name."""
     if len({*names}) < len(names):
-        raise UserError(f"`class_names` has a name twice: {' '.join(map(str, names))}")
+        raise UserError(f"`class_names` has a name twice: {' '.join(names)}")

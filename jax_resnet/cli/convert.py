@@ -54,7 +54,7 @@ def command(arguments: Sequence[str]) -> None:
     flags = parse(Convert, arguments)
     if is_classifier(flags.source):
         given = flags.mean, flags.std, flags.class_names, flags.image_size
-        if given != (None,) * len(given) or flags.shortcut != "auto":
+        if any(each is not None for each in given) or flags.shortcut != "auto":
             raise UserError(
                 f"{flags.source} is a Classifier and has a shortcut, mean, std, class names and "
                 "image size: leave `shortcut`, `mean`, `std`, `class_names` and `image_size` out"

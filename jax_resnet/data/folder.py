@@ -70,7 +70,7 @@ def load_folder(
         splits[split] = Split(images[start : start + len(labels)], labels)
         start += len(labels)
     train, validation, test = (splits[split] for split in _SPLITS)
-    say_copies(root, training=train, validation=validation, test=test)
+    say_copies(root, within=True, training=train, validation=validation, test=test)
     return Dataset("folder", train, validation, test, tuple(names), flippable=True)
 
 

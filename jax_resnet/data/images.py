@@ -22,6 +22,7 @@ import concurrent.futures
 import io
 import math
 import os
+import stat
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -129,7 +130,7 @@ def decode_images(
     except MemoryError:
         raise UserError(
             f"{len(paths)} images of {height}x{width} pixels need {math.prod(shape):,} bytes, more "
-            "than there is memory: expected a smaller `image_size`"
+            "memory than there is: expected fewer images or a smaller `image_size`"
         ) from None
 
     def decode(index: int) -> str | None:
@@ -150,14 +151,14 @@ def decode_images(
 def _decode(path: Path, height: int, width: int, channels: int) -> np.ndarray:
     from PIL import Image
 
-    size = path.stat().st_size
-    if path.is_dir():
+    status = path.stat()
+    if stat.S_ISDIR(status.st_mode):
         raise UserError("it is a directory, expected an image")
-    if not path.is_file():  # a pipe has no size, and may wait for another program
+    if not stat.S_ISREG(status.st_mode):  # a pipe has no size, and may wait for another program
         raise UserError("it is not a regular file")
-    if size == 0:
+    if status.st_size == 0:
         raise UserError("the file is empty")
-    if size > MAX_BYTES:
+    if status.st_size > MAX_BYTES:
         raise UserError(f"more than {MAX_BYTES:,} bytes")
     content = path.read_bytes()
     try:

@@ -14,14 +14,13 @@ from jax_resnet.errors import UserError
 from jax_resnet.files import new_file
 from jax_resnet.model import Shortcut
 from jax_resnet.pretrained import load_classifier, names
+from jax_resnet.pytorch.describe import describe, recognize
 from jax_resnet.pytorch.files import READ_SUFFIXES, read_state_dict, write_state_dict
 from jax_resnet.pytorch.names import FamilyName, families_of
 from jax_resnet.pytorch.weights import (
     default_names,
-    describe,
     from_torch,
     is_of_scaled_pixels,
-    recognize,
     to_torch,
 )
 
@@ -109,7 +108,7 @@ def convert_to_torch(
     shortcut_shows = describe(state, recognize(state), "auto").shortcut == shortcut
     write_state_dict(state, out)
     net = f"{name} ResNet-{classifier.model.depth}, shortcut {shortcut or 'none'}"
-    if classifier.mean.ndim > 1:
+    if classifier.fixed_size:
         return (
             f"{out}: {net}; normalize its inputs as in {source}, pixel by pixel; no flag gives "
             "such a mean back, so it can't be converted back to the same Classifier"

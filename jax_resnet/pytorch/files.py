@@ -4,6 +4,7 @@ import io
 import os
 import re
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -36,15 +37,16 @@ def read_state_dict(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
         if suffix == ".safetensors":
             from safetensors.numpy import load_file
 
-            return load_file(path)
+            try:
+                return load_file(path)
+            except AttributeError as error:  # of NumPy, for a name of a dtype
+                raise UserError(
+                    f"{path} has numbers of a type that NumPy lacks ({error}), expected float16, "
+                    "bfloat16, float32 or float64"
+                ) from error
         return _read_torch(path)
     except UserError:
         raise
-    except AttributeError as error:  # of safetensors, for a name of a dtype
-        raise UserError(
-            f"{path} has numbers of a type that NumPy lacks ({error}), expected float16, bfloat16, "
-            "float32 or float64"
-        ) from error
     except Exception as error:  # each library raises others
         raise UserError(f"{path} can't be read: {str(error).partition(chr(10))[0]}") from error
 
@@ -124,7 +126,7 @@ def _read_torch(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
         ) from error
     if not isinstance(content, Mapping):
         raise UserError(f"{path} holds a {type(content).__name__}, expected a state dict")
-    nets = list(_find_nets(content, torch))
+    nets = _find_nets(content, torch)
     if len(nets) > 1:
         raise UserError(
             f"{path} holds several nets, under {', '.join(map(repr, nets))}: save the state dict "
@@ -145,20 +147,26 @@ def _read_torch(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     }
 
 
-def _find_nets(content: Any, torch: Any, name: str = "") -> Iterator[str]:
-    """Names, by dots, of what holds a net's kernels at any depth of a checkpoint.
+def _find_nets(content: Mapping[Any, Any], torch: Any) -> list[str]:
+    """Names, by dots, of the nets in a checkpoint: of its entries those with a kernel, and at any
+    depth what has kernels of all the same shapes."""
+    found = dict(_find_kernels(content, torch, ()))
+    entries = {(), *((str(key),) for key, each in content.items() if isinstance(each, Mapping))}
+    nets = entries & found.keys()
+    nets |= {path for path in found if any(found[path] >= found[net] for net in nets)}
+    return [".".join(path) or "its top level" for path in found if path in nets]
 
-    These have names with dots or several shapes, unlike what an optimizer keeps of one kernel.
-    """
+
+def _find_kernels(
+    content: Any, torch: Any, path: tuple[str, ...]
+) -> Iterator[tuple[tuple[str, ...], Counter[Any]]]:
+    """The shapes of the kernels in each mapping and list, but those that an optimizer keeps."""
     if not isinstance(content, Mapping | list | tuple):
         return
     entries = dict(content if isinstance(content, Mapping) else enumerate(content))
-    kernels = {
-        str(key): entry.shape
-        for key, entry in entries.items()
-        if isinstance(entry, torch.Tensor) and entry.ndim == 4
-    }
-    if len({*kernels.values()}) > 1 or any("." in key for key in kernels):
-        yield name
+    tensors = [each for each in entries.values() if isinstance(each, torch.Tensor)]
+    if shapes := Counter(each.shape for each in tensors if each.ndim == 4):
+        yield path, shapes
     for key, entry in entries.items():
-        yield from _find_nets(entry, torch, f"{name}.{key}" if name else str(key))
+        if not str(key).startswith(("optim", "momentum", "grad")):
+            yield from _find_kernels(entry, torch, (*path, str(key)))

@@ -11,10 +11,11 @@ import numpy as np
 from flax import traverse_util
 from numpy.typing import ArrayLike
 
-from jax_resnet.classifier import CIFAR_SIZE, Classifier, check_class_names
+from jax_resnet.classifier import CIFAR_SIZE, Classifier, check_class_names, check_distinct
 from jax_resnet.data.cifar.names import CIFAR10_CLASSES
 from jax_resnet.errors import UserError, some
 from jax_resnet.model import ResNet, Shortcut, variable_shapes
+from jax_resnet.pytorch.describe import describe, recognize, shape_of
 from jax_resnet.pytorch.names import FAMILIES, Family, FamilyName, families_of, tensors
 
 # What wrappers put before names: DataParallel and AveragedModel, torch.compile, Lightning.
@@ -55,7 +56,7 @@ def from_torch(
     state = {name: array for name, array in state.items() if not UNUSED.search(name)}
     family = recognize(state)
     model = describe(state, family, shortcut)
-    channels = _shape(state, f"{family.stem_conv}.weight", 4)[1]
+    channels = shape_of(state, f"{family.stem_conv}.weight", 4)[1]
     variables = _transpose(state, family, model, channels)
     class_names = _name_classes(class_names, model.num_classes, channels)
     if model.shortcut in family.published and len(family.mean) == channels:
@@ -128,11 +129,9 @@ def to_torch(
             f"`family` is {family}, which has no net with shortcut {model.shortcut or 'none'}: "
             f"expected {' or '.join(able)}"
         )
-    arrays = {path: np.asarray(x) for path, x in traverse_util.flatten_dict(variables).items()}
+    arrays = _flatten(variables, model)
     state: dict[str, np.ndarray] = {}
     for name, (path, axes) in tensors(FAMILIES[family], model, arrays).items():
-        if path not in arrays:
-            raise UserError(f"`variables` lacks {'/'.join(path)}, unlike those of `model`")
         array = arrays[path]
         if array.dtype.kind != "f":  # bfloat16, which PyTorch takes from no array
             array = array.astype(np.float32)
@@ -141,6 +140,22 @@ def to_torch(
             batches = name.replace("running_var", "num_batches_tracked")
             state[batches] = np.zeros((), np.int64)
     return state
+
+
+def _flatten(variables: Mapping[str, Any], model: ResNet) -> dict[tuple[str, ...], np.ndarray]:
+    """The variables by their paths, among them all those of `model`, of the same shapes."""
+    flat = traverse_util.flatten_dict(dict(variables))
+    arrays = {path: np.asarray(array) for path, array in flat.items()}
+    stem = arrays.get(("params", "stem_conv", "kernel"), np.empty((1, 1, 1, 1)))
+    expected = traverse_util.flatten_dict(variable_shapes(model, stem.shape[2]))
+    for path, each in expected.items():
+        found = arrays[path].shape if path in arrays else "missing"
+        if found != each.shape:
+            raise UserError(
+                f"`variables` are not those of `model`: {'/'.join(path)} is {found}, expected "
+                f"{each.shape}"
+            )
+    return arrays
 
 
 def without_prefixes(state_dict: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -160,58 +175,6 @@ def without_prefixes(state_dict: Mapping[str, np.ndarray]) -> dict[str, np.ndarr
     return state
 
 
-def recognize(state: Mapping[str, np.ndarray]) -> Family:
-    """The family that has names for the stem and the head among the keys.
-
-    Raises:
-        UserError: if none has.
-    """
-    for family in FAMILIES.values():
-        if f"{family.stem_conv}.weight" in state and f"{family.head}.weight" in state:
-            return family
-    known = "; ".join(
-        f"{name}: {f.stem_conv}.weight and {f.head}.weight" for name, f in FAMILIES.items()
-    )
-    found = ", ".join(list(state)[:3]) or "nothing"
-    raise UserError(f"no known names of layers: expected those of {known}; found {found}, ...")
-
-
-def describe(
-    state: Mapping[str, np.ndarray], family: Family, shortcut: Shortcut | Literal["auto"]
-) -> ResNet:
-    """The net that the names and shapes describe."""
-
-    def blocks(layer: str) -> set[str]:
-        pattern = layer.replace(".", r"\.").format(s=r"\d+", b=r"(\d+)", k="[12]")
-        return {match[1] for match in (re.match(pattern, name) for name in state) if match}
-
-    num_classes = _shape(state, f"{family.head}.weight", 2)[0]
-    channels = list(ResNet.channels)
-    for i in range(len(channels)):
-        name = f"{family.conv.format(s=family.first_stage + i, b=0, k=1)}.weight"
-        if name in state:
-            channels[i] = _shape(state, name, 4)[0]
-    if shortcut == "auto":
-        shortcut = "conv1x1" if blocks(family.shortcut_conv) else family.shortcuts[0]
-        if shortcut != "conv1x1" and channels != sorted(channels) and None in family.shortcuts:
-            shortcut = None  # no other has fewer channels than in the stage before
-    elif shortcut not in family.shortcuts:
-        able = " or ".join(each or "none" for each in family.shortcuts)
-        raise UserError(
-            f"`shortcut` is {shortcut or 'none'}, which no net with {family.name}'s names has: "
-            f"expected {able}"
-        )
-    depth = 6 * max(len(blocks(family.conv)), 1) + 2
-    return ResNet(depth, num_classes, shortcut, channels=(channels[0], channels[1], channels[2]))
-
-
-def _shape(state: Mapping[str, np.ndarray], name: str, dimensions: int) -> tuple[int, ...]:
-    shape = state[name].shape
-    if len(shape) != dimensions or 0 in shape:
-        raise UserError(f"{name} has shape {shape}, expected {dimensions} dimensions above 0")
-    return shape
-
-
 def default_names(count: int, channels: int) -> tuple[str, ...]:
     """The classes' names where none are given: CIFAR-10's, or numbers."""
     if (count, channels) == (10, 3):
@@ -223,6 +186,7 @@ def _name_classes(given: tuple[str, ...] | None, count: int, channels: int) -> t
     if given is None:
         return default_names(count, channels)
     check_class_names(given)
+    check_distinct(given)
     if len(given) != count:
         raise UserError(
             f"`class_names` has {len(given)} names, expected {count}: one for each class of the net"

@@ -68,9 +68,10 @@ def run_dataset(classifier: Classifier | None, folder: Path, given: dict[str, An
                 "leave it out"
             )
     if own := read_environment(run.config_file).get(OWN_DATA):
+        way = "evaluate.py scores it with `images` and `labels`" if classifier else "go on with it"
         raise UserError(
-            f"{folder} was trained on the images {own!r}, which were given in Python: expected a "
-            f"run on one of {', '.join(DATASETS)}; evaluate.py scores it with `images` and `labels`"
+            f"{folder} is trained on the images {own!r}, which were given in Python: expected a "
+            f"run on one of {', '.join(DATASETS)}; {way}"
         )
     dataset = load_dataset(Config(**values | given))
     if classifier is not None:
@@ -97,8 +98,8 @@ def check_fits(classifier: Classifier, dataset: Dataset) -> None:
             f"the classes of the model are {', '.join(names)}, "
             f"those of {dataset.name} are {', '.join(expected)}"
         )
-    if classifier.mean.ndim == 3 and classifier.mean.shape[:2] != (height, width):
-        size = "x".join(map(str, classifier.mean.shape[:2]))
+    if classifier.fixed_size not in (None, (height, width)):
+        size = "x".join(map(str, classifier.fixed_size or ()))
         raise UserError(
             f"the model takes images of {size} pixels, those of {dataset.name} have "
             f"{height}x{width}"

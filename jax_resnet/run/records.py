@@ -13,7 +13,7 @@ ACCURACY = "validation_accuracy"
 ENVIRONMENT = "environment"  # in `config.json`: where the run was begun, and its data
 OWN_DATA = "data_set"  # beside them, the name of images that were given in Python
 DATA = {  # from `Dataset.identity`, in `config.json` beside the environment
-    OWN_DATA: "the names of the data set",
+    OWN_DATA: "the names of the images",
     "images": "the numbers of images",
     "class_names": "the class names",
     "fingerprints": "the fingerprints of the images and their labels",

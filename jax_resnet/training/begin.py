@@ -44,7 +44,7 @@ def say_validation(images: Dataset, config: Config) -> None:
         )
     dataset = divide(images, config)
     source = f"{config.data_dir}, seed {config.seed}"
-    say_copies(source, training=dataset.train, validation=dataset.validation)
+    say_copies(source, within=False, training=dataset.train, validation=dataset.validation)
 
 
 def check_folder(config: Config) -> None:

@@ -254,17 +254,18 @@ def test_what_would_not_load_is_not_saved(classifier, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_std_that_does_not_fit_the_mean_is_refused(images, tmp_path):
+def test_a_std_by_pixel_fits_the_mean_or_is_refused(images, tmp_path):
     classifier, by_pixel = make((3,)), jnp.ones((8, 8, 3))
-    for mean, std in ((classifier.mean, by_pixel), (by_pixel, jnp.ones((16, 16, 3)))):
-        odd = classifier.replace(mean=mean, std=std)
-        with pytest.raises(UserError, match=r"^std "):
-            odd.save(tmp_path / "odd")
-        with pytest.raises(UserError, match=r"^std has shape"):
-            odd(images)
-    fits = classifier.replace(mean=by_pixel, std=classifier.std)
+    odd = classifier.replace(mean=by_pixel, std=jnp.ones((16, 16, 3)))
+    with pytest.raises(UserError, match=r"^std is float32\[16, 16, 3\], expected .*\[8, 8, 3\]"):
+        odd.save(tmp_path / "odd")
+    with pytest.raises(UserError, match=r"expected \(16, 16, 3\) at the end"):
+        odd(images)
+    fits = classifier.replace(std=by_pixel)
     fits.save(tmp_path / "fits")
     np.testing.assert_array_equal(Classifier.load(tmp_path / "fits")(images), fits(images))
+    with pytest.raises(UserError, match="`image_size` is 9 9, expected 8 8"):
+        fits.input_shape((9, 9))
 
 
 def test_a_file_in_no_folder_is_named(classifier, tmp_path):

@@ -125,14 +125,14 @@ def test_a_file_that_does_not_fit_is_named(refused, tmp_path, suffix):
     resource = pytest.importorskip("resource", reason="no limits of the size of files")
     if suffix == ".pt":
         pytest.importorskip("torch", reason="PyTorch is not installed")
-    _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, most))
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limit[1]))
     try:
         assert f"out{suffix} can't be written" in refused(
             "resnet20-zeropad", tmp_path / f"out{suffix}"
         )
     finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
 
 
 def test_a_net_that_narrows_goes_out_and_comes_back(call, tmp_path):

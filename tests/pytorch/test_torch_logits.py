@@ -191,8 +191,17 @@ def test_of_several_nets_none_is_chosen(tmp_path):
         torch.save({"model": first, **nested}, path)
         with pytest.raises(UserError, match=f"holds several nets, under 'model', '{name}'"):
             read_state_dict(path)
-    moments = {"state": {0: {"exp_avg": torch.ones(4, 3, 3, 3), "max": torch.ones(4, 3, 3, 3)}}}
-    torch.save({"model": first, "optimizer": moments}, path)
-    assert read_state_dict(path)["conv1.weight"].max() == 1
+    kernels = [torch.ones(4, 3, 3, 3), torch.ones(4, 4, 3, 3)]
+    for others in (
+        {"optimizer": {"state": {0: {"exp_avg": kernels[0]}}}},
+        {"optimizer": {"fp32_from_fp16": [kernels]}},
+        {"momentum": kernels},
+        {"samples": [torch.ones(9, 3, 32, 32)]},
+    ):
+        torch.save({"model": first, **others}, path)
+        assert read_state_dict(path)["conv1.weight"].max() == 1
+    torch.save({**first, "ema": second}, path)
+    with pytest.raises(UserError, match="holds several nets, under 'its top level', 'ema'"):
+        read_state_dict(path)
     torch.save({"state_dict": {}, "model": second, "best": {"loss": torch.ones(())}}, path)
     assert read_state_dict(path)["conv1.weight"].max() == 2

@@ -27,6 +27,7 @@ def prepare(layout: Layout, folder: Path, mirror: str | None) -> None:
     root = folder.parents[1]
     # TFDS and people keep files in `downloads` itself; what lies in this folder is deleted.
     downloads = root / "downloads" / "jax_resnet"
+    new = [each for each in (downloads, downloads.parent) if not each.exists()]
     try:
         downloads.mkdir(parents=True, exist_ok=True)
         with locked(downloads, wait=True):
@@ -35,7 +36,7 @@ def prepare(layout: Layout, folder: Path, mirror: str | None) -> None:
             try:
                 original = fetch(layout, downloads, mirror)
             except UserError:
-                _remove_if_empty(downloads)
+                _remove(new)
                 raise
             order = {name: canonical_order(each)[0] for name, each in original.splits.items()}
             write_tfds(layout.name, reordered(original, order), root)
@@ -50,14 +51,14 @@ def prepare(layout: Layout, folder: Path, mirror: str | None) -> None:
         ) from None
 
 
-def _remove_if_empty(downloads: Path) -> None:
-    """Removes the folder of downloads, which may lie in a folder of other things, and is in their
-    way, unless it keeps a part of a download."""
-    if [path.name for path in downloads.iterdir()] == ["lock"]:
-        with contextlib.suppress(OSError):  # another process waits, or other files are there
-            (downloads / "lock").unlink()
-            downloads.rmdir()
-            downloads.parent.rmdir()
+def _remove(folders: list[Path]) -> None:
+    """Removes folders that were made for a download, unless they keep a part of it: if they lie
+    among a user's images, they are in the way there."""
+    with contextlib.suppress(OSError):
+        for folder in folders:
+            if [path.name for path in folder.iterdir()] == ["lock"]:
+                (folder / "lock").unlink()
+            folder.rmdir()
 
 
 def write_tfds(name: str, original: Original, data_dir: Path) -> None:
