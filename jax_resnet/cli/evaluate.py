@@ -26,7 +26,7 @@ class Evaluate:
     data_dir: Path | None = None
     """Where the data set is; by default the run's, $TFDS_DATA_DIR, or ~/tensorflow_datasets."""
     image_size: tuple[int, int] | None = None
-    """Height and width, in pixels, of a folder's images."""
+    """Height and width, in pixels, of a folder's images; by default those of the model's."""
     split_proportions: tuple[float, float, float] | None = None
     """Of a Classifier file, as in training: shares of one folder's images."""
     images: Path | None = None

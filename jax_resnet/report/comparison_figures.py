@@ -31,45 +31,41 @@ def draw_comparison(groups: Sequence[Group], folder: Path) -> list[Path]:
     for quantity in QUANTITIES:
         path = folder / f"{quantity}.png"
         if all(quantity in line for group in groups for run in group.records for line in run):
-            paths.append(_figure(path, _curves(labeled, quantity)))
+            paths.append(_figure(path, _draw_curves, labeled, quantity))
         else:
             path.unlink(missing_ok=True)
-    paths.append(_figure(folder / "test_accuracy.png", _points(labeled)))
-    paths.append(_figure(folder / "gradient_norms.png", _norms(labeled)))
+    paths.append(_figure(folder / "test_accuracy.png", _draw_points, labeled))
+    paths.append(_figure(folder / "gradient_norms.png", _draw_norms, labeled))
     return paths
 
 
-def _figure(path: Path, draw: Callable[[Any], None]) -> Path:
+def _figure(path: Path, draw: Callable[..., None], *arguments: Any) -> Path:
     from matplotlib.figure import Figure  # not pyplot, which keeps every figure
 
     figure = Figure(figsize=(7, 4.5), layout="constrained")
-    draw(figure)
+    draw(figure, *arguments)
     write_figure(figure, path)
     return path
 
 
-def _curves(groups: Labeled, quantity: str) -> Callable[[Any], None]:
+def _draw_curves(figure: Any, groups: Labeled, quantity: str) -> None:
     """The mean over the seeds as a line, their range as a band."""
-
-    def draw(figure: Any) -> None:
-        axes = figure.subplots()
-        axes.set_prop_cycle(color=colors_of(len(groups)))
-        for label, group in groups:
-            steps = [line["step"] for line in group.records[0]]
-            values = np.array([[line[quantity] for line in run] for run in group.records])
-            (line,) = axes.plot(steps, values.mean(0), marker=marker_of(steps), label=label)
-            axes.fill_between(
-                steps, values.min(0), values.max(0), color=line.get_color(), alpha=0.2, linewidth=0
-            )
-        axes.set_xlabel("step")
-        axes.set_ylabel(quantity.replace("_", " "))
-        axes.grid(alpha=0.3)
-        axes.legend(loc=corner(quantity))
-
-    return draw
+    axes = figure.subplots()
+    axes.set_prop_cycle(color=colors_of(len(groups)))
+    for label, group in groups:
+        steps = [line["step"] for line in group.records[0]]
+        values = np.array([[line[quantity] for line in run] for run in group.records])
+        (line,) = axes.plot(steps, values.mean(0), marker=marker_of(steps), label=label)
+        axes.fill_between(
+            steps, values.min(0), values.max(0), color=line.get_color(), alpha=0.2, linewidth=0
+        )
+    axes.set_xlabel("step")
+    axes.set_ylabel(quantity.replace("_", " "))
+    axes.grid(alpha=0.3)
+    axes.legend(loc=corner(quantity))
 
 
-def _points(groups: Labeled) -> Callable[[Any], None]:
+def _draw_points(figure: Any, groups: Labeled) -> None:
     """The mean of each net's seeds with their standard deviation; where there are several, each of
     them to the left; and to the right the published accuracies."""
     nets = [(place, group) for place, (_, group) in enumerate(groups)]
@@ -81,43 +77,35 @@ def _points(groups: Labeled) -> Callable[[Any], None]:
     for source, marker in MARKERS.items():
         found = [(place + OFFSET, g.published(source)) for place, g in nets]
         points[source, marker] = [(x, value) for x, value in found if value is not None]
-
-    def draw(figure: Any) -> None:
-        axes = figure.subplots()
-        for (name, marker), pairs in points.items():
-            if pairs:
-                axes.plot(*zip(*pairs, strict=True), marker, label=name)
-        for place, g in several:
-            axes.errorbar(place, g.mean, g.std, color="C0", capsize=6)
-        axes.set_xlim(-0.5, len(nets) - 0.5)
-        axes.set_xticks(range(len(nets)), [label.replace(" ", "\n") for label, _ in groups])
-        axes.set_ylabel("test accuracy")
-        axes.grid(alpha=0.3, axis="y")
-        figure.legend(loc="outside upper center", ncols=len(points))
-
-    return draw
+    axes = figure.subplots()
+    for (name, marker), pairs in points.items():
+        if pairs:
+            axes.plot(*zip(*pairs, strict=True), marker, label=name)
+    for place, g in several:
+        axes.errorbar(place, g.mean, g.std, color="C0", capsize=6)
+    axes.set_xlim(-0.5, len(nets) - 0.5)
+    axes.set_xticks(range(len(nets)), [label.replace(" ", "\n") for label, _ in groups])
+    axes.set_ylabel("test accuracy")
+    axes.grid(alpha=0.3, axis="y")
+    figure.legend(loc="outside upper center", ncols=len(points))
 
 
-def _norms(groups: Labeled) -> Callable[[Any], None]:
+def _draw_norms(figure: Any, groups: Labeled) -> None:
     """A panel for each part of the net; the dot at step 0 is the norm at initialization."""
-
-    def draw(figure: Any) -> None:
-        figure.set_size_inches(3 * len(PARTS), 3.5)
-        panels = figure.subplots(1, len(PARTS), sharey=True)
-        for axes, part in zip(panels, PARTS, strict=True):
-            axes.set_prop_cycle(color=colors_of(len(groups)))
-            for label, group in groups:
-                run = group.records[0]
-                steps = [line["step"] for line in run]
-                norms = [line["gradient_norms"][part] for line in run]
-                (line,) = axes.plot(steps, norms, marker=marker_of(steps), label=label)
-                if group.initial:
-                    axes.plot([0], [group.initial[0][part]], "o", color=line.get_color())
-            axes.set_yscale("log")
-            axes.set_title(part)
-            axes.set_xlabel("step")
-            axes.grid(alpha=0.3)
-        panels[0].set_ylabel("L2 norm of the gradient")
-        panels[0].legend(loc="upper right", fontsize="small")
-
-    return draw
+    figure.set_size_inches(3 * len(PARTS), 3.5)
+    panels = figure.subplots(1, len(PARTS), sharey=True)
+    for axes, part in zip(panels, PARTS, strict=True):
+        axes.set_prop_cycle(color=colors_of(len(groups)))
+        for label, group in groups:
+            run = group.records[0]
+            steps = [line["step"] for line in run]
+            norms = [line["gradient_norms"][part] for line in run]
+            (line,) = axes.plot(steps, norms, marker=marker_of(steps), label=label)
+            if group.initial:
+                axes.plot([0], [group.initial[0][part]], "o", color=line.get_color())
+        axes.set_yscale("log")
+        axes.set_title(part)
+        axes.set_xlabel("step")
+        axes.grid(alpha=0.3)
+    panels[0].set_ylabel("L2 norm of the gradient")
+    panels[0].legend(loc="upper right", fontsize="small")

@@ -108,5 +108,6 @@ def _scorer(classifier: Classifier, precision: Precision) -> Callable[[Split], d
 def file_config(classifier: Classifier, given: dict[str, Any]) -> Config:
     """The `Config` that names the data set of a Classifier file."""
     if given.get("dataset") == "folder":
-        given = given | {"channels": classifier.channels}
+        height, width, channels = classifier.input_shape()
+        given = {"image_size": (height, width)} | given | {"channels": channels}
     return Config(**given)

@@ -1,6 +1,7 @@
 """`scripts/evaluate.py` on a finished run, on a Classifier file, and on what does not fit."""
 
 import dataclasses
+import itertools
 import json
 import shutil
 from functools import partial
@@ -9,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image
 from support import digits, train
 
 from jax_resnet import Classifier, ResNet
@@ -119,6 +121,19 @@ def test_a_file_has_all_training_images_and_no_validation_images(evaluate, refus
     message = refused(file, "--dataset", "digits", "--split", "validation")
     assert "--split is 'validation'" in message
     assert "folder of the run" in message
+
+
+def test_a_folders_images_get_the_size_of_a_files_model(evaluate, tmp_path):
+    file = save_classifier(tmp_path / "net", ["a", "b"], 3)
+    for split, name, i in itertools.product(("train", "test"), "ab", range(3)):
+        image = np.random.default_rng(i).integers(0, 256, (20, 30, 3), np.uint8)
+        (tmp_path / "images" / split / name).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(tmp_path / "images" / split / name / f"{i}.png")
+    words = (file, "--dataset", "folder", "--data-dir", tmp_path / "images", "--json")
+    code, stdout, stderr = evaluate(*words)
+    assert code == 0, stderr
+    assert (code, stdout) == evaluate(*words, "--image-size", 8, 8)[:2]
+    assert stdout != evaluate(*words, "--image-size", 16, 16)[1]
 
 
 def test_a_model_of_other_classes_or_channels_is_refused(refused, tmp_path):

@@ -104,5 +104,6 @@ class _Array:
         """uint8 `(count, 3072)`; raises a ValueError for another array."""
         _, shape, dtype, is_fortran, content = self.state
         if (dtype.code, bool(is_fortran)) != ("u1", False) or not isinstance(content, bytes):
-            raise ValueError(f"it holds an array of {dtype.code}, expected u1")
+            order = " in Fortran order" if is_fortran else ""
+            raise ValueError(f"it holds an array of {dtype.code}{order}, expected u1 in C order")
         return np.frombuffer(content, np.uint8).reshape(shape)
