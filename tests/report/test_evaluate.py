@@ -1,6 +1,5 @@
 """`scripts/evaluate.py` on a finished run, on a Classifier file, and on what does not fit."""
 
-import dataclasses
 import itertools
 import json
 import shutil
@@ -14,10 +13,7 @@ from PIL import Image
 from support import digits, train
 
 from jax_resnet import Classifier, ResNet
-from jax_resnet.data import Dataset, Split, load
-from jax_resnet.training import curves
-from jax_resnet.training import train as training
-from jax_resnet.training.config import Config, load_dataset
+from jax_resnet.data import load
 
 
 @pytest.fixture(scope="module")
@@ -67,38 +63,6 @@ def test_the_test_split_of_a_run_is_its_result(evaluate, run):
         k: best[k] for k in ("split", "count", "correct")
     }
     assert result["loss"] == pytest.approx(best["loss"], rel=1e-5)
-
-
-def test_a_run_on_images_of_its_own_is_scored_by_files_alone(evaluate, refused, capsys, tmp_path):
-    """Images that `train` was given are recorded by their name, and found nowhere else."""
-    mine = dataclasses.replace(load_dataset(digits(tmp_path)), name="mine")
-    config = Config(
-        depth=8, steps=2, batch_size=32, pad=0, flip="none", runs_dir=tmp_path, name="own"
-    )
-    assert training.train(config, mine)["last"]["count"] == 360
-    config_file = json.loads((tmp_path / "own" / "config.json").read_text())
-    assert config_file["environment"]["data_set"] == "mine"
-    again = training.train(dataclasses.replace(config, resume=True), mine)
-    assert again["last"]["step"] == 2
-    capsys.readouterr()
-    message = refused(tmp_path / "own")
-    assert "'mine', which were given in Python: expected a run on one of cifar10" in message
-    for name, array in (("x", mine.test.images), ("y", mine.test.labels)):
-        np.save(tmp_path / f"{name}.npy", array)
-    files = ("--images", tmp_path / "x.npy", "--labels", tmp_path / "y.npy")
-    assert evaluate(tmp_path / "own", *files)[0] == 0
-
-
-def test_images_of_ones_own_have_no_published_accuracy(monkeypatch, tmp_path):
-    drawn = []
-    monkeypatch.setattr(curves, "draw_curves", lambda *words: drawn.append(words[-1]))
-    image = np.zeros((4, 4, 4, 3), np.uint8)
-    split = Split(image, np.int32([0, 1, 0, 1]))
-    config = Config(steps=1, batch_size=4, val_fraction=0.0, runs_dir=tmp_path)
-    for name in ("mine", "cifar10"):  # equal images; only what they are called differs
-        mine = Dataset(name, split, split, split, ("a", "b"), flippable=True)
-        training.train(dataclasses.replace(config, name=name), mine)
-    assert (drawn[0], drawn[-1]) == ({}, {"the article's test accuracy, 0.8990": 0.899})
 
 
 def test_validation_images_are_those_that_the_run_kept(evaluate, run):

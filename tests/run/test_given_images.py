@@ -1,0 +1,48 @@
+"""Images that `train` is given in Python, instead of a data set that a `Config` names."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from support import digits
+
+from jax_resnet.data import Dataset, Split
+from jax_resnet.errors import UserError
+from jax_resnet.training import curves
+from jax_resnet.training import train as training
+from jax_resnet.training.begin import result_of
+from jax_resnet.training.config import Config, load_dataset
+
+
+def test_they_are_recorded_by_their_name_and_found_nowhere_else(call, tmp_path):
+    mine = dataclasses.replace(load_dataset(digits(tmp_path)), name="mine")
+    config = Config(
+        depth=8, steps=2, batch_size=32, pad=0, flip="none", runs_dir=tmp_path, name="own"
+    )
+    assert training.train(config, mine)["last"]["count"] == 360
+    config_file = json.loads((tmp_path / "own" / "config.json").read_text())
+    assert config_file["environment"]["data_set"] == "mine"
+    again = training.train(dataclasses.replace(config, resume=True), mine)
+    assert again["last"]["step"] == 2
+    with pytest.raises(UserError, match=r"the images 'mine', .* not on cifar10: choose another"):
+        result_of(dataclasses.replace(config, resume=True))  # as `compare` and `--seeds` ask
+    code, _, stderr = call("evaluate.py", tmp_path / "own")
+    assert code == 2
+    assert "'mine', which were given in Python: expected a run on one of cifar10" in stderr
+    for name, array in (("x", mine.test.images), ("y", mine.test.labels)):
+        np.save(tmp_path / f"{name}.npy", array)
+    files = ("--images", tmp_path / "x.npy", "--labels", tmp_path / "y.npy")
+    assert call("evaluate.py", tmp_path / "own", *files)[0] == 0
+
+
+def test_the_curves_have_no_published_accuracy_of_other_images(monkeypatch, tmp_path):
+    drawn = []
+    monkeypatch.setattr(curves, "draw_curves", lambda *words: drawn.append(words[-1]))
+    image = np.zeros((4, 4, 4, 3), np.uint8)
+    split = Split(image, np.int32([0, 1, 0, 1]))
+    config = Config(steps=1, batch_size=4, val_fraction=0.0, runs_dir=tmp_path)
+    for name in ("mine", "cifar10"):  # equal images; only what they are called differs
+        mine = Dataset(name, split, split, split, ("a", "b"), flippable=True)
+        training.train(dataclasses.replace(config, name=name), mine)
+    assert (drawn[0], drawn[-1]) == ({}, {"the article's test accuracy, 0.8990": 0.899})
