@@ -30,7 +30,17 @@ def recognize(state: Mapping[str, np.ndarray]) -> Family:
 def describe(
     state: Mapping[str, np.ndarray], family: Family, shortcut: Shortcut | Literal["auto"]
 ) -> ResNet:
-    """The net that the names and shapes describe."""
+    """The net that the names and shapes describe.
+
+    Args:
+        state: arrays by names without prefixes.
+        family: whose names they are.
+        shortcut: the net's; "auto" for what names and widths suggest.
+
+    Raises:
+        UserError: for a shortcut that no net of the family has, or a kernel or head of another
+            number of dimensions.
+    """
 
     def blocks(layer: str) -> set[str]:
         pattern = layer.replace(".", r"\.").format(s=r"\d+", b=r"(\d+)", k="[12]")
@@ -57,6 +67,7 @@ def describe(
 
 
 def shape_of(state: Mapping[str, np.ndarray], name: str, dimensions: int) -> tuple[int, ...]:
+    """The shape of an array; a `UserError` if it has another number of dimensions, or no values."""
     shape = state[name].shape
     if len(shape) != dimensions or 0 in shape:
         raise UserError(f"{name} has shape {shape}, expected {dimensions} dimensions above 0")
