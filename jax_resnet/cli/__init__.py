@@ -102,7 +102,11 @@ def _missing_device() -> str | None:
     except (RuntimeError, AssertionError) as error:
         names = ("JAX_PLATFORMS", "JAX_PLATFORM_NAME", "JAX_NUM_CPU_DEVICES")
         given = [f"{name}={os.environ[name]}" for name in names if name in os.environ]
-        return f"JAX finds no device with {' '.join(given) or 'these drivers'}: {error!r}"
+        reason = f": {error}" if str(error) else ""
+        return (
+            f"JAX finds no device with {' '.join(given) or 'these drivers'}{reason} (a GPU needs "
+            "jax[cuda13], a TPU jax[tpu]; without JAX_PLATFORMS JAX takes what there is)"
+        )
     return None
 
 

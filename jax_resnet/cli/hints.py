@@ -11,14 +11,18 @@ CIFAR_IMAGES = 50_000  # for training and validation
 
 
 def refuse_foreign_flags(arguments: Sequence[str], default: Config) -> None:
-    """Raises a `UserError` that names this project's flag for `--lr`, and the steps for `--epochs`,
-    with the values of `default` where the arguments don't say others."""
+    """Raises a `UserError` that names this project's flag for `--lr` and for `--shortcut none`, and
+    the steps for `--epochs`, with the values of `default` where the arguments don't say others."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    for name in ("--lr", "--epochs", "--dataset", "--batch-size", "--val-fraction"):
+    for name in (
+        "--lr", "--epochs", "--dataset", "--batch-size", "--val-fraction", "--model", "--shortcut"
+    ):  # fmt: skip
         parser.add_argument(name, nargs="?", const="")
     given = parser.parse_known_args(arguments)[0]
     if given.lr is not None:
         raise UserError("there is no `lr`, expected `learning_rate`")
+    if (given.shortcut or "").lower() == "none" and (given.model or default.model) == "resnet":
+        raise UserError(f"`shortcut` is {given.shortcut}: the net without shortcuts is `model` cnn")
     if given.epochs is None:
         return
     epochs = _number(given.epochs, 1, lambda epochs: 0 < epochs < 1e9)

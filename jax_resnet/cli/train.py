@@ -76,8 +76,6 @@ def first_words(arguments: Sequence[str]) -> dict[str, str]:
 
 def refuse_useless(words: Mapping[str, str], flags: Mapping[str, Any]) -> None:
     """Raises a `UserError` for flags that would do nothing beside the others."""
-    if words.get("shortcut") == "None" and flags["model"] == "resnet":
-        raise UserError("`shortcut` is None: the net without shortcuts is `model` cnn")
     useless = [name for name in MUON_FIELDS if name in words]
     useless += ["optimizer"] if words.get("optimizer") == "muon" else []
     if flags["freeze"] == "stages" and useless:

@@ -3,13 +3,14 @@
 import dataclasses
 import os
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 
 from jax_resnet.cli.train import parse_config
 from jax_resnet.errors import UserError
-from jax_resnet.training.config import Config
+from jax_resnet.training.config import Config, RecipeName
 from jax_resnet.training.recipes import RECIPES
 
 
@@ -53,6 +54,10 @@ def test_a_recipes_shortcut_is_for_residual_nets(write_config):
     assert parse_config(["--recipe", "paper", "--model", "cnn"]) == expected
     file = write_config({"model": "cnn", "recipe": "paper"})
     assert parse_config(["--config", file]) == expected
+
+
+def test_every_recipe_has_values():
+    assert set(RECIPES) == set(get_args(RecipeName)), "a name of a recipe has no values"
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -158,6 +163,7 @@ def test_a_file_that_is_not_there_or_a_folder_is_refused(tmp_path):
         (f"--name {'a' * 201}", r"`name` is 'a*\.\.\., expected the name .* at most 200 bytes"),
         ("--name=", "--name is empty"),
         ("--shortcut None", "the net without shortcuts is `model` cnn"),
+        ("--shortcut none", "the net without shortcuts is `model` cnn"),
         ("--shortcut=None --model resnet", "the net without shortcuts is `model` cnn"),
         ("--model cnn --shortcut conv1x1", "`shortcut` is 'conv1x1', expected None with the"),
     ],
