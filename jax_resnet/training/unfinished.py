@@ -60,7 +60,7 @@ def choose_step(run: Run) -> tuple[int, str]:
     if not steps:
         raise UserError(f"{run.folder} has no good checkpoint: {faults}")
     if faults:
-        say(f"{faults}; other checkpoints are good")
+        say(f"{faults} (a run that goes on writes and deletes them); other checkpoints are good")
     records = known_records(run, steps[-1])
     best, of_all = best_step(records, steps), best_step(records)
     if best is None:

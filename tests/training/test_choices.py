@@ -9,6 +9,7 @@ import jax
 import pytest
 
 from jax_resnet.data import load
+from jax_resnet.errors import UserError
 from jax_resnet.training.config import Config
 from jax_resnet.training.programs import (
     device_data,
@@ -98,6 +99,22 @@ def test_every_value_is_a_program_of_its_own(field):
     base, value = OTHERS[field]
     changed = dataclasses.replace(base, **{field: value})
     assert program(changed) != program(base), f"`{field}` changes nothing"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("field", OTHERS)
+@pytest.mark.parametrize(
+    ("choice", "name"),
+    [(choice, name) for choice in ("schedule", "optimizer") for name in values_of(HINTS[choice])],
+)
+def test_a_value_beside_each_choice_has_an_effect_or_is_refused(choice, name, field):
+    base, value = OTHERS[field]
+    base = dataclasses.replace(base, **{choice: name})
+    try:
+        changed = dataclasses.replace(base, **{field: value})
+    except UserError:
+        return
+    assert program(changed) != program(base), f"`{field}` changes nothing beside {name}"
 
 
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
