@@ -4,7 +4,6 @@ import dataclasses
 from functools import partial
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from support import assert_same_run, records, sigterm_at, train
@@ -14,7 +13,6 @@ from jax_resnet.run.signals import Interrupted
 from jax_resnet.training import programs
 from jax_resnet.training import train as training
 from jax_resnet.training.config import Config, load_dataset
-from jax_resnet.training.dispatch import jit_graph
 from jax_resnet.training.programs import device_data, init_state, make_mesh
 
 # Three epochs of nine steps of 128 images, cut short: 20 steps.
@@ -115,16 +113,3 @@ def test_a_dispatch_is_four_single_steps_up_to_rounding(config, dispatch):
         ends.append(jax.device_get(state.variables))
     # More steps let rounding grow: an activation near 0 passes a ReLU in one run alone.
     jax.tree.map(partial(np.testing.assert_allclose, atol=2e-6), *ends)
-
-
-def test_what_is_to_be_a_graph_is_launched_first_with_each_shape():
-    jitted = jit_graph(lambda x: x + 1)
-    if len(jitted.programs) == 1:
-        pytest.skip("this XLA has no such graphs")
-    launched, graph = jitted.programs
-    seen = []
-    for shape in [(1,), (1,), (2,), (1,), (2,)]:
-        before = launched._cache_size(), graph._cache_size()
-        jitted(jnp.zeros(shape))
-        seen.append((launched._cache_size() - before[0], graph._cache_size() - before[1]))
-    assert seen == [(1, 0), (0, 1), (1, 0), (0, 0), (0, 1)], "a graph is recorded too early"
