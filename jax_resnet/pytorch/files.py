@@ -61,20 +61,19 @@ def write_state_dict(state: Mapping[str, np.ndarray], path: str | os.PathLike[st
     if suffix in TORCH_SUFFIXES:
         _import_torch(path)
     with new_file(path) as unfinished:
+        whole = io.BytesIO()  # the libraries' own writers say less of what is in the way
         if suffix == ".npz":
-            with unfinished.open("wb") as file:
-                # numpy before 2.2 takes `allow_pickle` for an array; mypy, the arrays for it.
-                np.savez(file, **dict[str, Any](state))
+            # numpy before 2.2 takes `allow_pickle` for an array; mypy, the arrays for it.
+            np.savez(whole, **dict[str, Any](state))
         elif suffix == ".safetensors":
             from safetensors.numpy import save
 
-            unfinished.write_bytes(save(dict(state)))
+            whole.write(save(dict(state)))
         else:
             torch = _import_torch(path)
             tensors = {name: torch.from_numpy(array.copy()) for name, array in state.items()}
-            whole = io.BytesIO()  # PyTorch's own writer hides why a file can't be written
             torch.save(tensors, whole)
-            unfinished.write_bytes(whole.getbuffer())
+        unfinished.write_bytes(whole.getbuffer())
 
 
 def _suffix(path: str | os.PathLike[str], known: tuple[str, ...]) -> str:

@@ -13,6 +13,7 @@ from jax_resnet.training import curves
 from jax_resnet.training import train as training
 from jax_resnet.training.begin import result_of
 from jax_resnet.training.config import Config, load_dataset
+from jax_resnet.training.published import PUBLISHED
 
 
 def test_they_are_recorded_by_their_name_and_found_nowhere_else(call, tmp_path):
@@ -41,8 +42,9 @@ def test_the_curves_have_no_published_accuracy_of_other_images(monkeypatch, tmp_
     monkeypatch.setattr(curves, "draw_curves", lambda *words: drawn.append(words[-1]))
     image = np.zeros((4, 4, 4, 3), np.uint8)
     split = Split(image, np.int32([0, 1, 0, 1]))
-    config = Config(steps=1, batch_size=4, val_fraction=0.0, runs_dir=tmp_path)
+    monkeypatch.setitem(PUBLISHED["the article"], ("zeropad", 8), 0.5)
+    config = Config(depth=8, steps=1, batch_size=4, val_fraction=0.0, runs_dir=tmp_path)
     for name in ("mine", "cifar10"):  # equal images; only what they are called differs
         mine = Dataset(name, split, split, split, ("a", "b"), flippable=True)
         training.train(dataclasses.replace(config, name=name), mine)
-    assert (drawn[0], drawn[-1]) == ({}, {"the article's test accuracy, 0.8990": 0.899})
+    assert (drawn[0], drawn[-1]) == ({}, {"the article's test accuracy, 0.5000": 0.5})
