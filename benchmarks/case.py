@@ -8,6 +8,7 @@ import numpy as np
 
 Run = Callable[[int], int]  # runs so many steps or somewhat more; returns how many, when done
 CHANNELS = (16, 32, 64)
+IMAGE_SHAPE = (32, 32, 3)
 
 
 @dataclass(frozen=True)
@@ -43,5 +44,5 @@ class Case:
 def batch(case: Case) -> tuple[np.ndarray, np.ndarray]:
     """Normalized float32 NHWC images and int32 labels."""
     rng = np.random.default_rng(0)
-    images = rng.standard_normal((case.batch_size, 32, 32, 3), np.float32)
+    images = rng.standard_normal((case.batch_size, *IMAGE_SHAPE), np.float32)
     return images, rng.integers(0, 10, case.batch_size, np.int32)

@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
-from case import CHANNELS, Case
+from case import CHANNELS, IMAGE_SHAPE, Case
 from flax.training import train_state
 
 from jax_resnet.training.precision import compute_dtype
@@ -56,7 +56,7 @@ def init(case: Case, mesh: Any) -> State:
     """A state with SGD, on all devices of a mesh."""
     tx = optax.chain(optax.add_decayed_weights(1e-4), optax.sgd(0.1, 0.9))
     net = Net(case)
-    variables = net.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
+    variables = net.init(jax.random.key(0), jnp.zeros((1, *IMAGE_SHAPE)))
     return jax.device_put(State.create(apply_fn=net.apply, tx=tx, **variables), replicated(mesh))
 
 

@@ -7,9 +7,8 @@ from functools import partial
 from typing import Any, assert_never
 
 import numpy as np
-from case import Case, Run, batch
+from case import IMAGE_SHAPE, Case, Run, batch
 
-IMAGE_SHAPE = (32, 32, 3)
 PEAK_SIZE = 2048
 
 

@@ -2,7 +2,7 @@
 
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 # C0 and C1 controls, marks that change the direction of text, line separators, lone surrogates.
@@ -24,6 +24,18 @@ def some(names: Sequence[str], shown: int = 3) -> str:
     """The first names of many, and how many more there are."""
     more = f" and {len(names) - shown} more" if len(names) > shown else ""
     return ", ".join(names[:shown]) + more
+
+
+def as_words(value: object) -> str:
+    """A value as a command line has it: several with spaces between them."""
+    return " ".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
+
+
+def refuse_given(options: Mapping[str, object], where: str) -> None:
+    """Raises a `UserError` for the first option that is not None, of which `where` wants none."""
+    for name, value in options.items():
+        if value is not None:
+            raise UserError(f"`{name}` is {as_words(value)}, expected none {where}")
 
 
 def printable(text: object) -> str:

@@ -77,10 +77,8 @@ def check_readable(path: str | os.PathLike[str]) -> None:
     """Raises a `UserError` unless `path` is a regular file that can be opened; libraries say
     less well what is in the way."""
     refuse_special(path)
-    try:
+    with reading(path):
         open(path, "rb").close()
-    except (OSError, ValueError) as error:  # a ValueError for a name with a null character
-        raise UserError(f"{path} can't be read: {error}") from error
 
 
 def read_text(path: str | os.PathLike[str]) -> str:
@@ -90,11 +88,8 @@ def read_text(path: str | os.PathLike[str]) -> str:
         UserError: if it can't be read.
     """
     refuse_special(path)
-    try:
-        with open(path, "rb") as file:
-            content = file.read(MAX_TEXT + 1)
-    except (OSError, ValueError) as error:  # a ValueError for a name with a null character
-        raise UserError(f"{path} can't be read: {error}") from error
+    with reading(path), open(path, "rb") as file:
+        content = file.read(MAX_TEXT + 1)
     if len(content) > MAX_TEXT:
         raise UserError(f"{path} has more than {MAX_TEXT} bytes, expected a text file")
     try:
@@ -131,6 +126,15 @@ def refuse_file(folder: Path) -> None:
     """Raises a `UserError` if something else is in the place of a run's folder."""
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is not a folder: choose another `name`")
+
+
+@contextmanager
+def reading(path: str | os.PathLike[str]) -> Iterator[None]:
+    """As `writing`, for what is read."""
+    try:
+        yield
+    except (OSError, ValueError) as error:  # a ValueError for a name with a null character
+        raise UserError(f"{path} can't be read: {error}") from error
 
 
 @contextmanager

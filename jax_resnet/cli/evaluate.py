@@ -8,7 +8,7 @@ from typing import Any
 
 from jax_resnet.cli.flags import Json, Model, parse
 from jax_resnet.data import DatasetName
-from jax_resnet.errors import UserError, printable
+from jax_resnet.errors import UserError, printable, refuse_given
 from jax_resnet.report.scores import SplitName, score, score_arrays
 from jax_resnet.training.precision import Precision
 
@@ -26,7 +26,7 @@ class Evaluate:
     data_dir: Path | None = None
     """Where the data set is; by default the run's, $TFDS_DATA_DIR, or ~/tensorflow_datasets."""
     image_size: tuple[int, int] | None = None
-    """Height and width, in pixels, of a folder's images; by default those of the model's."""
+    """Height and width, in pixels, of a folder's images; by default the model's."""
     split_proportions: tuple[float, float, float] | None = None
     """Of a Classifier file, as in training: shares of one folder's images."""
     images: Path | None = None
@@ -58,19 +58,13 @@ def _score(flags: Evaluate) -> dict[str, Any]:
     names = ("dataset", "data_dir", "image_size", "split_proportions")
     data = {name: getattr(flags, name) for name in names}
     if flags.images is None:
-        _refuse({"labels": flags.labels, "part_size": flags.part_size}, "without")
+        refuse_given({"labels": flags.labels, "part_size": flags.part_size}, "without `images`")
         return score(flags.model, flags.split, flags.precision, **data)
-    _refuse(data | {"split": None if flags.split == "test" else flags.split}, "with")
+    split = None if flags.split == "test" else flags.split
+    refuse_given(data | {"split": split}, "with `images`")
     if flags.labels is None:
         raise UserError(f"`images` is {flags.images}, expected `labels` with them")
     return score_arrays(flags.model, flags.images, flags.labels, flags.part_size, flags.precision)
-
-
-def _refuse(given: dict[str, Any], preposition: str) -> None:
-    for name, value in given.items():
-        if value is not None:
-            shown = " ".join(map(str, value)) if isinstance(value, tuple) else value
-            raise UserError(f"`{name}` is {shown}, expected none {preposition} `images`")
 
 
 def _words(scores: dict[str, Any]) -> str:

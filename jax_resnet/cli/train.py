@@ -67,7 +67,7 @@ def parse_config(arguments: Sequence[str]) -> Config:
 def first_words(arguments: Sequence[str]) -> dict[str, str]:
     """The flags on which the others' defaults depend, or their use, as they are given."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    names = ("recipe", "model", "shortcut", "dataset", "optimizer", "freeze", "config")
+    names = ("recipe", "model", "dataset", "optimizer", "freeze", "config")
     for name in (*names, *MUON_FIELDS):
         parser.add_argument(f"--{name.replace('_', '-')}", nargs="?")
     given = vars(parser.parse_known_args(arguments)[0])

@@ -2,12 +2,12 @@
 
 import os
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal, assert_never, get_args
+from typing import Annotated, Literal, assert_never, get_args
 
 from typing_extensions import Doc
 
 from jax_resnet.data.dataset import Dataset, Split, split_validation, statistics
-from jax_resnet.errors import UserError
+from jax_resnet.errors import UserError, refuse_given
 
 __all__ = ["DATASETS", "Dataset", "DatasetName", "Split", "load", "split_validation", "statistics"]
 
@@ -53,33 +53,27 @@ def load(
     """
     if dataset not in DATASETS:
         raise UserError(f"`dataset` is {dataset}, expected one of {', '.join(DATASETS)}")
-    folder_options = {
+    folder_options: dict[str, object] = {
         "image_size": image_size,
         "channels": channels,
         "split_proportions": split_proportions,
     }
+    where = f"with `dataset` {dataset}"
     match dataset:
         case "cifar10" | "cifar100":
             from jax_resnet.data.cifar.load import load_cifar
 
-            _refuse(dataset, folder_options)
+            refuse_given(folder_options, where)
             return load_cifar(dataset, data_dir, mirror)
         case "digits":
             from jax_resnet.data.digits import load_digits
 
-            _refuse(dataset, {"mirror": mirror} | folder_options)
+            refuse_given({"mirror": mirror} | folder_options, where)
             return load_digits()
         case "folder":
             from jax_resnet.data.folder import load_folder
 
-            _refuse(dataset, {"mirror": mirror})
+            refuse_given({"mirror": mirror}, where)
             return load_folder(data_dir, image_size, channels, split_proportions)
         case _:
             assert_never(dataset)
-
-
-def _refuse(dataset: str, options: dict[str, Any]) -> None:
-    for name, value in options.items():
-        if value is not None:
-            shown = " ".join(map(str, value)) if isinstance(value, tuple | list) else value
-            raise UserError(f"`{name}` is {shown}, expected none with `dataset` {dataset}")

@@ -23,6 +23,8 @@ def say_copies(source: object, *, within: bool, **splits: Split) -> None:
             labels[image].add(label)
         before[name] = labels
         for other, seen in before.items():
+            if other == name and not within:
+                continue
             same = sum(label in seen.get(image, ()) for image, label in images)
             contrary = sum(bool(seen.get(image, set()) - {label}) for image, label in images)
             if same and other != name:
@@ -30,7 +32,7 @@ def say_copies(source: object, *, within: bool, **splits: Split) -> None:
                     f"{source}: {same} of the {len(split)} {name} images are equal to {other} "
                     "images of the same class: scores on them say little of new images"
                 )
-            if contrary and (within or other != name):
+            if contrary:
                 say(
                     f"{source}: {contrary} of the {len(split)} {name} images are also {other} "
                     "images of another class: one of the classes is wrong, or the images are too "

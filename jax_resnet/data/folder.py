@@ -10,7 +10,7 @@ from jax_resnet.data.copies import say_copies
 from jax_resnet.data.dataset import Dataset, Split
 from jax_resnet.data.images import decode_images, list_files
 from jax_resnet.data.labels_csv import find_table, list_labeled
-from jax_resnet.errors import UserError, say, some
+from jax_resnet.errors import UserError, as_words, say, some
 from jax_resnet.files import expand_home
 from jax_resnet.model import check_image_size
 
@@ -52,7 +52,7 @@ def load_folder(
     if table is None and ((root / "train").is_dir() or (root / "test").is_dir()):
         if split_proportions is not None:
             raise UserError(
-                f"`split_proportions` is {_join(split_proportions)}, expected none: {root} is "
+                f"`split_proportions` is {as_words(split_proportions)}, expected none: {root} is "
                 "already split into folders"
             )
         files = _read_splits(root)
@@ -167,7 +167,7 @@ def _divide(root: Path, classes: Files, proportions: Sequence[float]) -> dict[st
     shares = np.asarray(proportions, dtype=float)
     if shares.shape != (3,) or not np.all(shares >= 0) or abs(shares.sum() - 1) > 1e-6:
         raise UserError(
-            f"`split_proportions` is {_join(proportions)}, expected three shares (training, "
+            f"`split_proportions` is {as_words(proportions)}, expected three shares (training, "
             "validation, test) of at least 0 that sum to 1"
         )
     files: dict[str, Files] = {split: {} for split in _SPLITS}
@@ -179,22 +179,18 @@ def _divide(root: Path, classes: Files, proportions: Sequence[float]) -> dict[st
             files[split][name] = [paths[i] for i in sorted(permutation[start:end])]
         if not files["train"][name]:
             raise UserError(
-                f"`split_proportions` is {_join(proportions)}, which leaves none of the "
+                f"`split_proportions` is {as_words(proportions)}, which leaves none of the "
                 f"{len(paths)} images of {name} in {root} for training"
             )
     for split, share in zip(_SPLITS, shares, strict=True):
         if share > 0 and not any(files[split].values()):
             raise UserError(
-                f"`split_proportions` is {_join(proportions)}, which leaves none of the images in "
-                f"{root} for {split}"
+                f"`split_proportions` is {as_words(proportions)}, which leaves none of the images "
+                f"in {root} for {split}"
             )
         if share > 0 and (without := [name for name in classes if not files[split][name]]):
             say(
                 f"{root}: too few images of {some(without)} for the split {split} at "
-                f"`split_proportions` {_join(proportions)}: its scores say nothing of them"
+                f"`split_proportions` {as_words(proportions)}: its scores say nothing of them"
             )
     return files
-
-
-def _join(proportions: Sequence[float]) -> str:
-    return " ".join(map(str, proportions))

@@ -9,7 +9,7 @@ from jax_resnet.data import DATASETS, Dataset
 from jax_resnet.errors import UserError
 from jax_resnet.pretrained import is_unfinished, load_classifier
 from jax_resnet.run.folder import Run
-from jax_resnet.run.records import OWN_DATA, read_environment, refuse_other_data
+from jax_resnet.run.records import own_data, refuse_other_data
 from jax_resnet.training.config import Config, load_dataset
 from jax_resnet.training.config_file import read_config
 from jax_resnet.training.unfinished import from_checkpoint
@@ -67,7 +67,7 @@ def run_dataset(classifier: Classifier | None, folder: Path, given: dict[str, An
                 f"`{name}` is {value!r}, but {folder} was trained with {values.get(name)!r}: "
                 "leave it out"
             )
-    if own := read_environment(run.config_file).get(OWN_DATA):
+    if own := own_data(run.config_file):
         way = "evaluate.py scores it with `images` and `labels`" if classifier else "go on with it"
         raise UserError(
             f"{folder} is trained on the images {own!r}, which were given in Python: expected a "
@@ -98,8 +98,9 @@ def check_fits(classifier: Classifier, dataset: Dataset) -> None:
             f"the classes of the model are {', '.join(names)}, "
             f"those of {dataset.name} are {', '.join(expected)}"
         )
-    if classifier.fixed_size not in (None, (height, width)):
-        size = "x".join(map(str, classifier.fixed_size or ()))
+    fixed = classifier.fixed_size
+    if fixed and fixed != (height, width):
+        size = "x".join(map(str, fixed))
         raise UserError(
             f"the model takes images of {size} pixels, those of {dataset.name} have "
             f"{height}x{width}"

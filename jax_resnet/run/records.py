@@ -108,6 +108,12 @@ def read_environment(config_file: Path) -> dict[str, Any]:
     return environment
 
 
+def own_data(config_file: Path) -> str | None:
+    """The name of a run's images if they were given in Python, and no data set's that a config
+    names."""
+    return read_environment(config_file).get(OWN_DATA)
+
+
 def check_versions(environment: dict[str, Any], file: Path) -> None:
     """Raises a `UserError` if the versions that an environment in a file has are no object."""
     if not isinstance(versions := environment.get("versions") or {}, dict):

@@ -9,7 +9,7 @@ from jax_resnet.errors import UserError, say
 from jax_resnet.files import read_json
 from jax_resnet.run.distributed import first_decides, say_first
 from jax_resnet.run.folder import Run
-from jax_resnet.run.records import OWN_DATA, chosen, inconsistent, read_environment
+from jax_resnet.run.records import chosen, inconsistent, own_data
 from jax_resnet.run.signals import raise_signals
 from jax_resnet.training.config import Config, divide, load_images
 from jax_resnet.training.config_file import refuse_changes
@@ -92,7 +92,7 @@ def result_of(run: Config) -> dict[str, Any] | None:
             other images than those that `dataset` names.
     """
     if run.resume and (result := finished(run)):
-        if own := read_environment(Run(run.folder).config_file).get(OWN_DATA):
+        if own := own_data(Run(run.folder).config_file):
             raise UserError(
                 f"{run.folder} was trained on the images {own!r}, which were given in Python, not "
                 f"on {run.dataset}: choose another `name`"

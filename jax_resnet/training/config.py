@@ -33,8 +33,7 @@ from jax_resnet.training.optimizer import Optimizer, Schedule
 from jax_resnet.training.precision import Precision
 from jax_resnet.training.step import Freeze
 
-# These say where and how a run is made, and have no effect on its weights: `resume` may change
-# them.
+# Where and how a run is made, without effect on its weights: `resume` may change these.
 NOT_HYPER_PARAMETERS = frozenset(
     {"data_dir", "mirror", "runs_dir", "name", "resume", "profile", "test"}
     | {"seeds", "coordinator", "num_processes", "process_id"}

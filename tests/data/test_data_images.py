@@ -147,6 +147,12 @@ def bad_files(folder):
     }
 
 
+def test_more_images_than_memory_holds_are_refused_with_their_number():
+    paths = ["none.png"] * 2**20
+    with pytest.raises(UserError, match=r"1048576 images of 65536x65536 pixels need .* bytes"):
+        decode_images(paths, 2**16, 2**16, 3)
+
+
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 def test_bad_files_are_refused_by_name_and_listed_at_once(tmp_path):
     reasons = bad_files(tmp_path)
