@@ -3,9 +3,12 @@
     python benchmarks/levers.py split --seed 20 --seeds 2
     python benchmarks/levers.py split whiten --seed 20 --precision bf16
     python benchmarks/levers.py distill --seed 20 --teacher runs/teacher-seed20
+    python benchmarks/levers.py distill --seed 20 --teacher resnet20-conv1x1-30epochs \
+        --validation-seed 0
 
 The words before the first flag name changes; flags of `train.py` follow. Runs are named after the
-changes, count no test image, and continue from their last checkpoint.
+changes, count no test image, and continue from their last checkpoint. The validation images are
+those that --validation-seed draws, and --seed where it is not given.
 
     split     SGD's rate is 0.05 for the head and 0.2 for biases, 0.02 for the rest
     whiten    the stem's filters are the eight main directions of 3x3 patches and their negatives,
@@ -18,7 +21,8 @@ changes, count no test image, and continue from their last checkpoint.
     equal     the update of each filter has the same norm
     jitter    brightness and contrast of each image change by up to a tenth of the deviation
     distill   half the loss is the cross-entropy with the predictions, at temperature 2, of the net
-              of --teacher, which should have the same training images: one seed at a time
+              of --teacher, which should have the same training images: one seed at a time.
+              The package's nets of 30 epochs have those of --validation-seed 0
 """
 
 import argparse
@@ -38,10 +42,11 @@ from flax import traverse_util
 from jax_resnet import Classifier
 from jax_resnet.cli import main, with_flags
 from jax_resnet.cli.train import parse_config
-from jax_resnet.data import statistics
+from jax_resnet.data import split_validation, statistics
 from jax_resnet.errors import UserError
 from jax_resnet.pretrained import find_classifier
 from jax_resnet.training import batches, programs, train
+from jax_resnet.training import config as configs
 from jax_resnet.training.config import Config, load_dataset
 from jax_resnet.training.optimizer import (
     fix_norms,
@@ -184,7 +189,7 @@ def distilled_step(teacher: Classifier, state: Any, images: Any, labels: Any) ->
     return state.apply_gradients(grads=grads, batch_stats=batch_stats), metrics
 
 
-def apply(words: Sequence[str], teacher: Classifier | None) -> None:
+def apply(words: Sequence[str], teacher: Classifier | None, validation_seed: int | None) -> None:
     """Puts the changes where `train` finds them."""
     if any(word in OF_OPTIMIZER for word in words):
         programs.make_optimizer = partial(make_optimizer, words)
@@ -196,6 +201,10 @@ def apply(words: Sequence[str], teacher: Classifier | None) -> None:
         batches.augment = partial(jitter, batches.augment)
     if teacher is not None:
         programs.train_step = partial(distilled_step, teacher)
+    if validation_seed is not None:
+        configs.split_validation = lambda dataset, val_fraction, seed: split_validation(
+            dataset, val_fraction, validation_seed
+        )
 
 
 def command() -> None:
@@ -203,6 +212,7 @@ def command() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter, allow_abbrev=False
     )
     parser.add_argument("--teacher", help="of distill: as --init of train.py")
+    parser.add_argument("--validation-seed", type=int, help="draws the validation images; from 0")
     words = list(itertools.takewhile(lambda word: not word.startswith("-"), sys.argv[1:]))
     own, flags = parser.parse_known_args(sys.argv[1 + len(words) :])
     if unknown := [word for word in words if word not in LEVERS]:
@@ -217,10 +227,16 @@ def command() -> None:
         parser.error(with_flags(str(error)))
     if (config.optimizer, config.freeze) != ("muon", "none"):
         parser.error("expected --optimizer muon and --freeze none, as in the recipe")
+    if own.validation_seed is not None and own.validation_seed < 0:
+        parser.error(f"--validation-seed is {own.validation_seed}, expected a number from 0")
     if teacher and config.seeds > 1:
         parser.error(f"--seeds is {config.seeds}, expected 1 with --teacher")
-    apply(words, teacher)
-    name = "-".join(["fast", *words]) + ("" if config.seeds > 1 else f"-seed{config.seed}")
+    apply(words, teacher, own.validation_seed)
+    name = "-".join(["fast", *words])
+    if own.validation_seed is not None:
+        name += f"-validation{own.validation_seed}"
+    if config.seeds == 1:
+        name += f"-seed{config.seed}"
     sys.argv[1:] = ["--recipe", "fast", "--name", name, *flags, *fixed]
     main("train")
 

@@ -1,6 +1,7 @@
 """The tried changes of the recipe `fast`: without any it is the recipe; each one has its effect."""
 
 import dataclasses
+import json
 import sys
 from types import SimpleNamespace
 
@@ -11,7 +12,7 @@ import numpy as np
 import optax
 import pytest
 
-from jax_resnet.data import Dataset, Split
+from jax_resnet.data import Dataset, Split, load, split_validation
 from jax_resnet.training import batches, optimizer, programs
 from jax_resnet.training.recipes import RECIPES
 from jax_resnet.training.step import TrainState
@@ -139,13 +140,17 @@ def test_a_run_is_named_after_its_changes(monkeypatch, capsys, tmp_path):
     changed = [(programs, "make_optimizer"), (programs, "make_step"), (batches, "augment")]
     for module, name in [*changed, (levers.train, "init_state")]:
         monkeypatch.setattr(module, name, getattr(module, name))  # so that they are put back
+    monkeypatch.setattr(levers.configs, "split_validation", split_validation)
     words = "levers.py split zero nocrop jitter --seed 20 --dataset digits --depth 8 --steps 3"
-    monkeypatch.setattr(
-        sys, "argv", [*words.split(), "--batch-size", "14", "--runs-dir", str(tmp_path)]
-    )
+    words += f" --batch-size 14 --validation-seed 3 --runs-dir {tmp_path}"
+    monkeypatch.setattr(sys, "argv", words.split())
     levers.command()
     assert "validation accuracy" in capsys.readouterr().out
-    assert (tmp_path / "fast-split-zero-nocrop-jitter-seed20" / "result.json").exists()
+    run = tmp_path / "fast-split-zero-nocrop-jitter-validation3-seed20"
+    assert (run / "result.json").exists()
+    environment = json.loads((run / "config.json").read_text())["environment"]
+    theirs = split_validation(load("digits"), 0.1, 3).identity()
+    assert environment["fingerprints"] == theirs["fingerprints"], "other validation images"
     programs._make_init.cache_clear()
     programs._make_programs.cache_clear()
 
@@ -158,6 +163,7 @@ def test_a_run_is_named_after_its_changes(monkeypatch, capsys, tmp_path):
         "split --teacher resnet20-zeropad": "expected --teacher with distill, and with nothing",
         "distill --teacher nothing": "nothing does not exist",
         "split --steps 0": "--steps is 0",
+        "split --validation-seed -1": "--validation-seed is -1, expected a number from 0",
         "split --optimizer sgd": "expected --optimizer muon",
         "distill --teacher resnet20-zeropad --seeds 2": "--seeds is 2, expected 1",
     }.items(),
