@@ -7,14 +7,20 @@ from typing import Any
 
 from case import Case
 
+from jax_resnet.plots import drawing, write_figure
+
 AXES = {"depth": "layers", "batch_size": "images a step", "devices": "devices"}
 
 
 def draw_figure(rows: Sequence[dict[str, Any]], path: Path) -> None:
     """Writes a PNG: milliseconds per image of a training step, a line for each implementation."""
-    from matplotlib.figure import Figure
+    with drawing() as Figure:
+        figure = Figure(figsize=(11, 3.6), layout="constrained")
+        _draw(figure, rows)
+        write_figure(figure, path)
 
-    figure = Figure(figsize=(11, 3.6), layout="constrained")
+
+def _draw(figure: Any, rows: Sequence[dict[str, Any]]) -> None:
     for axes, (varied, label) in zip(figure.subplots(1, 3), AXES.items(), strict=True):
         same = {name: value for name, value in asdict(Case()).items() if name != varied}
         lines: dict[str, list[tuple[int, float]]] = {}
@@ -30,4 +36,3 @@ def draw_figure(rows: Sequence[dict[str, Any]], path: Path) -> None:
         axes.grid(alpha=0.3)
     figure.axes[0].set_ylabel("ms per image")
     figure.axes[0].legend(fontsize="small")
-    figure.savefig(path, format="png", dpi=120)

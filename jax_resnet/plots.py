@@ -4,16 +4,37 @@ import io
 import itertools
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
 
+from jax_resnet.errors import UserError
 from jax_resnet.files import replace_file
 
 MAX_COLUMNS = 8
 MAX_IN_GRID = 400
+
+
+@contextmanager
+def drawing(**style: Any) -> Iterator[Any]:
+    """Yields matplotlib's `Figure`; in the block its own defaults and `style` hold, and nothing of
+    the user's settings, which may ask for what is not installed.
+
+    Raises:
+        UserError: if matplotlib can't be imported with these settings.
+    """
+    try:
+        import matplotlib
+        from matplotlib.figure import Figure  # not pyplot, which keeps every figure
+    except ValueError as error:
+        raise UserError(f"matplotlib can't read its settings: {error}") from error
+    # The backend is of windows; to set it would choose one.
+    defaults = {key: value for key, value in matplotlib.rcParamsDefault.items() if key != "backend"}
+    with matplotlib.rc_context(defaults | style):
+        yield Figure
 
 
 def draw_curves(
@@ -33,13 +54,22 @@ def draw_curves(
         label_smoothing: of the training loss, which the legend says; that of validation has none.
         references: accuracies to compare with, by their names in the legend.
     """
-    from matplotlib.figure import Figure  # not pyplot, which keeps every figure
+    with drawing() as Figure:
+        figure = Figure(figsize=(10, 4), layout="constrained")
+        figure.suptitle(title, parse_math=False)
+        _draw_curves(figure, records, label_smoothing, references or {})
+        write_figure(figure, path)
 
-    figure = Figure(figsize=(10, 4), layout="constrained")
-    figure.suptitle(title, parse_math=False)
+
+def _draw_curves(
+    figure: Any,
+    records: Sequence[dict[str, Any]],
+    label_smoothing: float,
+    references: Mapping[str, float],
+) -> None:
     steps = [record["step"] for record in records]
     rates = [record.get("learning_rate", 0.0) for record in records]
-    tenth = [new < 0.2 * old and new > 0.05 * old for old, new in itertools.pairwise(rates)]
+    tenth = [math.isclose(10 * new, old, rel_tol=1e-3) for old, new in itertools.pairwise(rates)]
     for axes, quantity in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
         for split, color in (("train", "tab:blue"), ("validation", "tab:orange")):
             values = [record.get(f"{split}_{quantity}") for record in records]
@@ -47,14 +77,13 @@ def draw_curves(
                 label = curve_label(split, quantity, label_smoothing)
                 axes.plot(steps, values, marker=marker_of(steps), color=color, label=label)
         if quantity == "accuracy":
-            draw_references(axes, references or {})
+            draw_references(axes, references)
         for drop in itertools.compress(steps, tenth):
             axes.axvline(drop, color="0.7", linestyle=":", zorder=0)
         axes.set_xlabel("step")
         axes.set_ylabel(quantity)
         axes.grid(alpha=0.3)
         axes.legend(loc=corner(quantity))
-    write_figure(figure, path)
 
 
 def curve_label(split: str, quantity: str, label_smoothing: float) -> str:
@@ -103,17 +132,16 @@ def draw_grid(
     images: UInt8[np.ndarray, "n h w c"], captions: Sequence[str], path: str | os.PathLike[str]
 ) -> None:
     """Writes a PNG of images, a caption above each, in rows of up to `MAX_COLUMNS`."""
-    from matplotlib.figure import Figure
-
     columns = min(len(images), MAX_COLUMNS)
     rows = math.ceil(len(images) / columns)
-    figure = Figure(figsize=(1.6 * columns, 1.9 * rows), layout="constrained")
-    all_axes = figure.subplots(rows, columns, squeeze=False).ravel()
-    for axes in all_axes:
-        axes.axis("off")
-    for axes, image, caption in zip(all_axes, images, captions, strict=False):
-        axes.imshow(
-            image.squeeze(-1) if image.shape[-1] == 1 else image, cmap="gray", vmin=0, vmax=255
-        )
-        axes.set_title(caption, fontsize=8, parse_math=False)
-    write_figure(figure, path)
+    with drawing() as Figure:
+        figure = Figure(figsize=(1.6 * columns, 1.9 * rows), layout="constrained")
+        all_axes = figure.subplots(rows, columns, squeeze=False).ravel()
+        for axes in all_axes:
+            axes.axis("off")
+        for axes, image, caption in zip(all_axes, images, captions, strict=False):
+            axes.imshow(
+                image.squeeze(-1) if image.shape[-1] == 1 else image, cmap="gray", vmin=0, vmax=255
+            )
+            axes.set_title(caption, fontsize=8, parse_math=False)
+        write_figure(figure, path)

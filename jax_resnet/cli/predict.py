@@ -13,7 +13,7 @@ from jax_resnet.cli.flags import Json, Model, parse
 from jax_resnet.data.images import FORMATS, decode_images, is_foreign, list_files
 from jax_resnet.errors import UserError, printable, say, some
 from jax_resnet.files import new_file, refuse_existing
-from jax_resnet.plots import MAX_IN_GRID, draw_grid
+from jax_resnet.plots import MAX_IN_GRID, draw_grid, drawing
 from jax_resnet.predict import predict
 from jax_resnet.report.models import load_model
 
@@ -136,8 +136,8 @@ def check_grid(path: Path | None, count: int) -> None:
     """Raises a `UserError` for a picture that can't be made, before anything is computed."""
     if path is None:
         return
-    import matplotlib  # noqa: F401  if it is missing, that is said now
-
+    with drawing():  # if matplotlib is missing, that is said now
+        pass
     refuse_existing(path, "name a new file as `grid`")
     if count > MAX_IN_GRID:
         raise UserError(f"`grid` shows at most {MAX_IN_GRID} images, {count} were given")

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from jax_resnet.model import PARTS
-from jax_resnet.plots import colors_of, corner, marker_of, write_figure
+from jax_resnet.plots import colors_of, corner, drawing, marker_of, write_figure
 from jax_resnet.report.comparison import Group, net_names
 from jax_resnet.training.published import PUBLISHED
 
@@ -40,11 +40,10 @@ def draw_comparison(groups: Sequence[Group], folder: Path) -> list[Path]:
 
 
 def _figure(path: Path, draw: Callable[..., None], *arguments: Any) -> Path:
-    from matplotlib.figure import Figure  # not pyplot, which keeps every figure
-
-    figure = Figure(figsize=(7, 4.5), layout="constrained")
-    draw(figure, *arguments)
-    write_figure(figure, path)
+    with drawing() as Figure:
+        figure = Figure(figsize=(7, 4.5), layout="constrained")
+        draw(figure, *arguments)
+        write_figure(figure, path)
     return path
 
 

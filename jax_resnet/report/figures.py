@@ -5,7 +5,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from jax_resnet.model import PARTS
-from jax_resnet.plots import colors_of, corner, curve_label, draw_references, marker_of
+from jax_resnet.plots import (
+    colors_of,
+    corner,
+    curve_label,
+    draw_references,
+    drawing,
+    marker_of,
+)
 from jax_resnet.report.predictions import Bin
 
 MAX_IN_CORNER = 8  # entries of a legend
@@ -108,10 +115,7 @@ def _plain(name: str) -> str:
 
 
 def _svg(draw: Callable[[Any], None], name: str) -> str:
-    import matplotlib
-    from matplotlib.figure import Figure  # not pyplot, which keeps every figure
-
-    with matplotlib.rc_context(_STYLE | {"svg.hashsalt": name}):  # ids differ between figures
+    with drawing(**_STYLE, **{"svg.hashsalt": name}) as Figure:  # ids differ between figures
         figure = Figure(figsize=(5, 3.4), layout="constrained")
         draw(figure.subplots())
         text = io.StringIO()

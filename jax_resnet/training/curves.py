@@ -3,8 +3,7 @@
 import time
 from collections.abc import Mapping
 
-from jax_resnet.errors import UserError, say
-from jax_resnet.files import writing
+from jax_resnet.errors import say
 from jax_resnet.plots import draw_curves
 from jax_resnet.run.distributed import is_first
 from jax_resnet.run.folder import Run
@@ -22,24 +21,16 @@ class Curves:
         self._drawn = time.monotonic()
 
     def draw_if_due(self) -> None:
-        """Draws, unless that was done, or the run began, less than `SECONDS` ago. What can't be
-        drawn is said, and the run goes on."""
+        """Draws, unless that was done, or the run began, less than `SECONDS` ago."""
         if time.monotonic() - self._drawn >= SECONDS:
-            try:
-                self.draw()
-            except UserError as error:
-                say(str(error))
+            self.draw()
 
     def draw(self) -> None:
-        """Draws the lines that are there.
-
-        Raises:
-            UserError: if the file can't be written.
-        """
+        """Draws the lines that are there. What can't be drawn is said, and the run goes on."""
         self._drawn = time.monotonic()
         if is_first():
             file, config = self._run.curves_file, self._config
-            with writing(file):
+            try:
                 draw_curves(
                     self._run.records(),
                     file,
@@ -47,3 +38,5 @@ class Curves:
                     config.label_smoothing,
                     self._references,
                 )
+            except Exception as error:  # whatever a library has: no picture is worth a run
+                say(f"{file} can't be drawn: {error}")

@@ -53,8 +53,19 @@ def test_a_picture_that_cannot_be_drawn_stops_no_epoch(tmp_path, monkeypatch, ca
 
     train(digits(tmp_path, name="a"), on_epoch=look)
     assert seen == [9, 18, 24]
-    assert f"{picture} can't be written" in capsys.readouterr().err
+    assert f"{picture} can't be drawn" in capsys.readouterr().err
     assert picture.is_file()
+
+
+def test_whatever_keeps_a_picture_from_being_drawn_stops_no_run(tmp_path, monkeypatch, capsys):
+    def fail(*arguments):
+        raise RuntimeError("no font was found")
+
+    monkeypatch.setattr(curves, "SECONDS", 0.0)
+    monkeypatch.setattr(curves, "draw_curves", fail)
+    train(digits(tmp_path, name="a"))
+    assert (tmp_path / "a" / "result.json").is_file()
+    assert "curves.png can't be drawn: no font was found" in capsys.readouterr().err
 
 
 def test_the_curves_are_drawn_again_at_each_epochs_end(tmp_path, monkeypatch):
