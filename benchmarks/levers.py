@@ -48,6 +48,7 @@ from jax_resnet.pretrained import find_classifier
 from jax_resnet.training import batches, programs, train
 from jax_resnet.training import config as configs
 from jax_resnet.training.config import Config, load_dataset
+from jax_resnet.training.initial import identity
 from jax_resnet.training.optimizer import (
     fix_norms,
     make_schedule,
@@ -201,6 +202,8 @@ def apply(words: Sequence[str], teacher: Classifier | None, validation_seed: int
         batches.augment = partial(jitter, batches.augment)
     if teacher is not None:
         programs.train_step = partial(distilled_step, teacher)
+        # So `config.json` has the teacher's SHA-256, as `init`: no other one goes on with the run.
+        train.identity = lambda classifier: identity(teacher)
     if validation_seed is not None:
         configs.split_validation = lambda dataset, val_fraction, seed: split_validation(
             dataset, val_fraction, validation_seed
@@ -225,6 +228,8 @@ def command() -> None:
         teacher = Classifier.load(find_classifier(own.teacher)) if own.teacher else None
     except UserError as error:
         parser.error(with_flags(str(error)))
+    if config.name is not None:
+        parser.error(f"--name is {config.name}, expected none: the changes name the run")
     if (config.optimizer, config.freeze) != ("muon", "none"):
         parser.error("expected --optimizer muon and --freeze none, as in the recipe")
     if own.validation_seed is not None and own.validation_seed < 0:

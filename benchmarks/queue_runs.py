@@ -23,6 +23,7 @@ from types import FrameType
 from jax_resnet.cli import discard_stdout, with_flags
 from jax_resnet.cli.train import parse_config
 from jax_resnet.errors import UserError
+from jax_resnet.run.folder import Run
 from jax_resnet.training.begin import finished
 
 TRAIN = Path(__file__).parents[1] / "scripts" / "train.py"
@@ -72,8 +73,9 @@ def train_all(runs: list[list[str]], at_once: int) -> int:
             print(f"exit code {code}: {shlex.join(flags)}", file=sys.stderr, flush=True)
         return code
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, stop)
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # Windows has no hang-up
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), stop)
     with ThreadPoolExecutor(at_once) as pool:
         codes = list(pool.map(train, runs))
     if stopping:
@@ -93,7 +95,11 @@ def command() -> None:
     runs = [[*flags.split(), "--resume", *common] for flags in queue()]
     try:
         configs = [parse_config(flags) for flags in runs]
-        ends = [all(map(finished, config.each_seed())) for config in configs]
+        ends = [
+            all(map(finished, config.each_seed()))
+            and (config.seeds == 1 or Run(config.folder).result_file.exists())  # of the mean
+            for config in configs
+        ]
     except UserError as error:
         parser.error(with_flags(str(error)))
     left = [flags for flags, is_finished in zip(runs, ends, strict=True) if not is_finished]

@@ -32,8 +32,9 @@ def drawing(**style: Any) -> Iterator[Any]:
     except ValueError as error:
         raise UserError(f"matplotlib can't read its settings: {error}") from error
     # The backend is of windows; to set it would choose one.
-    defaults = {key: value for key, value in matplotlib.rcParamsDefault.items() if key != "backend"}
-    with matplotlib.rc_context(defaults | style):
+    settings: Any = dict(matplotlib.rcParamsDefault) | style
+    del settings["backend"]
+    with matplotlib.rc_context(settings):
         yield Figure
 
 

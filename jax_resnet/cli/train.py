@@ -57,7 +57,6 @@ def parse_config(arguments: Sequence[str]) -> Config:
     default = Train(**chosen)
     refuse_foreign_flags(arguments, default)
     flags = vars(parse(Train, arguments, default))
-    refuse_useless(words, flags)
     try:
         return Config(**{field.name: flags[field.name] for field in dataclasses.fields(Config)})
     except UserError as error:
@@ -65,25 +64,12 @@ def parse_config(arguments: Sequence[str]) -> Config:
 
 
 def first_words(arguments: Sequence[str]) -> dict[str, str]:
-    """The flags on which the others' defaults depend, or their use, as they are given."""
+    """The flags on which the others' defaults depend, as they are given."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    names = ("recipe", "model", "dataset", "optimizer", "freeze", "config")
-    for name in (*names, *MUON_FIELDS):
-        parser.add_argument(f"--{name.replace('_', '-')}", nargs="?")
+    for name in ("recipe", "model", "dataset", "optimizer", "freeze", "config"):
+        parser.add_argument(f"--{name}", nargs="?")
     given = vars(parser.parse_known_args(arguments)[0])
     return {name: word for name, word in given.items() if word is not None}
-
-
-def refuse_useless(words: Mapping[str, str], flags: Mapping[str, Any]) -> None:
-    """Raises a `UserError` for flags that would do nothing beside the others."""
-    useless = [name for name in MUON_FIELDS if name in words]
-    useless += ["optimizer"] if words.get("optimizer") == "muon" else []
-    if flags["freeze"] == "stages" and useless:
-        name = useless[0]
-        raise UserError(
-            f"`{name}` is {words[name]}, expected none with `freeze` stages: SGD trains the last "
-            "layer"
-        )
 
 
 def recipe_values(name: RecipeName, chosen: Mapping[str, Any]) -> dict[str, Any]:
@@ -93,7 +79,9 @@ def recipe_values(name: RecipeName, chosen: Mapping[str, Any]) -> dict[str, Any]
         values["shortcut"] = None
     if chosen.get("dataset") == "digits":
         values["flip"] = None
-    if chosen.get("optimizer") == "sgd":
+    if chosen.get("freeze") == "stages":  # SGD trains the last layer
+        values["optimizer"] = "sgd"
+    if chosen.get("optimizer", values["optimizer"]) == "sgd":
         values |= {field: getattr(Config, field) for field in MUON_FIELDS}
     return values
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, assert_never, get_args
 
 from typing_extensions import Doc
 
-from jax_resnet.data.dataset import Dataset, Split, split_validation, statistics
+from jax_resnet.data.dataset import Dataset, Split, loaded, split_validation, statistics
 from jax_resnet.errors import UserError, refuse_given
 
 __all__ = ["DATASETS", "Dataset", "DatasetName", "Split", "load", "split_validation", "statistics"]
@@ -64,16 +64,16 @@ def load(
             from jax_resnet.data.cifar.load import load_cifar
 
             refuse_given(folder_options, where)
-            return load_cifar(dataset, data_dir, mirror)
+            return loaded(load_cifar(dataset, data_dir, mirror))
         case "digits":
             from jax_resnet.data.digits import load_digits
 
             refuse_given({"mirror": mirror} | folder_options, where)
-            return load_digits()
+            return loaded(load_digits())
         case "folder":
             from jax_resnet.data.folder import load_folder
 
             refuse_given({"mirror": mirror}, where)
-            return load_folder(data_dir, image_size, channels, split_proportions)
+            return loaded(load_folder(data_dir, image_size, channels, split_proportions))
         case _:
             assert_never(dataset)

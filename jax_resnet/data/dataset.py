@@ -9,7 +9,7 @@ import numpy as np
 from typing_extensions import Doc
 
 from jax_resnet.classifier import check_class_names, check_distinct
-from jax_resnet.errors import UserError
+from jax_resnet.errors import UserError, printable
 
 Normalization = Annotated[
     Literal["channel", "pixel"],
@@ -76,16 +76,18 @@ class Dataset:
     """A data set in memory.
 
     Labels outside `[0, num_classes)`, names that are equal or with control characters, and images
-    of another shape than those of `train` raise a `UserError`.
+    of another shape than those of `train` raise a `UserError`; so does a name that is no text.
 
     Attributes:
-        name: a `DatasetName`, or any other name.
+        name: a `DatasetName`, or any other name, without control characters.
         train: the training images.
         validation: the source's validation images; empty where it has none, and then
             `split_validation` takes some from `train`.
         test: the test images; never used to choose anything.
-        class_names: a name for each label.
+        class_names: a name for each label; any sequence of names becomes a tuple.
         flippable: whether a mirrored image is still of its class (digits are not).
+        is_loaded: whether it is what `load` gave, perhaps with its validation split, and not images
+            of your own; set by them alone, and lost where `dataclasses.replace` changes a field.
     """
 
     name: str
@@ -94,9 +96,13 @@ class Dataset:
     test: Split
     class_names: tuple[str, ...]
     flippable: bool
+    is_loaded: bool = dataclasses.field(default=False, init=False)
 
     def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name or printable(self.name) != self.name:
+            raise UserError(f"`name` is {self.name!r}, expected text without control characters")
         check_class_names(self.class_names)
+        object.__setattr__(self, "class_names", tuple(map(str, self.class_names)))
         check_distinct(self.class_names)
         for name in ("train", "validation", "test"):
             labels = getattr(self, name).labels
@@ -168,11 +174,19 @@ def split_validation(dataset: Dataset, val_fraction: float, seed: int) -> Datase
         )
     moved = np.zeros(total, dtype=bool)
     moved[np.random.default_rng(seed).permutation(total)[:count]] = True
-    return dataclasses.replace(
+    divided = dataclasses.replace(
         dataset,
         train=Split(train.images[~moved], train.labels[~moved]),
         validation=Split(train.images[moved], train.labels[moved]),
     )
+    return loaded(divided) if dataset.is_loaded else divided
+
+
+def loaded(dataset: Dataset) -> Dataset:
+    """The same data set, which says from now on that it `is_loaded`."""
+    same = dataclasses.replace(dataset)
+    object.__setattr__(same, "is_loaded", True)
+    return same
 
 
 def statistics(images: np.ndarray, normalization: Normalization) -> tuple[np.ndarray, np.ndarray]:

@@ -10,7 +10,7 @@ from jax_resnet.data.copies import say_copies
 from jax_resnet.data.dataset import Dataset, Split
 from jax_resnet.data.images import decode_images, list_files
 from jax_resnet.data.labels_csv import find_table, list_labeled
-from jax_resnet.errors import UserError, as_words, say, some
+from jax_resnet.errors import UserError, as_words, printable, say, some
 from jax_resnet.files import expand_home
 from jax_resnet.model import check_image_size
 
@@ -85,7 +85,7 @@ def _check_options(
     if not root.is_dir():
         raise UserError(f"`data_dir` is {root}, which is not a folder: expected one of images")
     size = check_image_size(image_size)
-    if channels not in (1, 3):
+    if isinstance(channels, bool) or channels not in (1, 3):
         raise UserError(f"`channels` is {channels}, expected 1 (gray) or 3 (RGB)")
     return root, size
 
@@ -157,14 +157,20 @@ def say_loose(folder: Path, what: str) -> None:
 def _text(folder: Path) -> str:
     """The name of a folder, the same in every locale."""
     try:
-        return os.fsencode(folder.name).decode()
+        name = os.fsencode(folder.name).decode()
     except UnicodeDecodeError:
         raise UserError(f"{folder}: the name is not UTF-8, rename the folder") from None
+    if printable(name) != name:
+        raise UserError(f"{folder}: the name has control characters, rename the folder")
+    return name
 
 
 def _divide(root: Path, classes: Files, proportions: Sequence[float]) -> dict[str, Files]:
     """Divides every class by the proportions."""
-    shares = np.asarray(proportions, dtype=float)
+    try:
+        shares = np.asarray(proportions, dtype=float)
+    except (TypeError, ValueError):
+        shares = np.zeros(0)
     if shares.shape != (3,) or not np.all(shares >= 0) or abs(shares.sum() - 1) > 1e-6:
         raise UserError(
             f"`split_proportions` is {as_words(proportions)}, expected three shares (training, "

@@ -40,6 +40,8 @@ def load_run(folder: Path, given: dict[str, Any]) -> RunModel:
     Raises:
         UserError: if the run has no classifier and no checkpoint, or as `run_dataset`.
     """
+    if not folder.is_dir():
+        raise UserError(f"{folder} is not a folder, expected the folder of a run")
     if not is_unfinished(folder):
         classifier = load_classifier(folder)
         return RunModel(classifier, run_dataset(classifier, folder, given))

@@ -1,17 +1,14 @@
 """How a process finds the others that it trains with, through `jax.distributed`."""
 
-import json
 import os
 import re
 import threading
-import zlib
 from typing import Any
 
 import jax
-import numpy as np
-from jax.experimental import multihost_utils
 
 from jax_resnet.errors import UserError, say
+from jax_resnet.run.distributed import check_same
 from jax_resnet.run.roll_call import JOIN_SECONDS, call_roll
 from jax_resnet.run.watch import catch_aborts
 
@@ -65,12 +62,7 @@ def join(
         raise UserError(f"{where}: the other processes can't be found: {error}") from error
     finally:
         late.cancel()
-    ours = json.dumps(settings, sort_keys=True).encode()
-    theirs = multihost_utils.process_allgather(np.uint32(zlib.crc32(ours)))
-    if np.unique(theirs).size > 1:
-        raise UserError(
-            "the processes were given different flags, expected the same in all of them"
-        )
+    check_same(settings, "flags")
 
 
 def _give_up() -> None:

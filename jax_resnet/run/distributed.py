@@ -3,8 +3,11 @@
 Every process runs the same program on the same data. The first one prints, writes, and decides.
 """
 
+import json
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import jax
 import numpy as np
@@ -47,6 +50,16 @@ def first_decides(work: Callable[[], int | None]) -> int | None:
     if not decided[0]:
         raise UserError("the first process could not continue: see its message")
     return int(decided[2]) if decided[1] else None
+
+
+def check_same(value: Any, what: str) -> None:
+    """Raises a `UserError` in all processes unless a value, of JSON's types, is the same in all."""
+    if jax.process_count() > 1:
+        ours = zlib.crc32(json.dumps(value, sort_keys=True).encode())
+        if np.unique(multihost_utils.process_allgather(np.uint32(ours))).size > 1:
+            raise UserError(
+                f"the processes were given different {what}, expected the same in all of them"
+            )
 
 
 def preempted(dispatch: int) -> bool:

@@ -55,6 +55,7 @@ def environment(devices: Iterable[jax.Device]) -> dict[str, Any]:
         "versions": {name: _version(name) for name in PACKAGES},
         "python": platform.python_version(),
         "devices": [device.device_kind for device in devices],
+        "local_devices": jax.local_device_count(),  # on a CPU they share its threads
         "cpu": _cpu(),
         "cores": _cores(),
         "variables": {name: os.environ[name] for name in VARIABLES if name in os.environ},

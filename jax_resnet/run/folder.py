@@ -95,6 +95,11 @@ class Run:
     def _is_begun(self, resume: bool, refuse_changes: Callable[[Path], None]) -> bool:
         """Whether a run is there to resume; a `UserError` if neither it nor a new one can be."""
         refuse_file(self.folder)
+        if os.path.lexists(self.checkpoints) and not self.checkpoints.is_dir():
+            raise UserError(
+                f"{self.checkpoints} is not a folder, or a link to none: put the run's checkpoints "
+                "back, or choose another `name`"
+            )
         if self.config_file.exists():
             refuse_changes(self.config_file)
             self._refuse(resume)
@@ -159,13 +164,19 @@ class OpenRun(Run):
         return None if step in self._saved.steps else step
 
     def check_checkpoints(self, refuse_others: Callable[[Path], None]) -> None:
-        """Raises a `UserError` if a checkpoint is another run's, or if the run is finished and its
-        best one is lost, or all are."""
-        is_new = "fingerprints" in read_environment(self.config_file)  # older runs have no copies
+        """Raises a `UserError` if a checkpoint is another run's, or has another environment; or if
+        the run is finished and its best one is lost, or all are."""
+        environment = read_environment(self.config_file)
+        is_new = "fingerprints" in environment  # older runs have no copies
         for step in self._saved.steps:
             copy = self._saved.copy(step, self.config_file)
             if is_new or copy.exists():
                 refuse_others(copy)
+                if read_environment(copy) != environment:
+                    raise UserError(
+                        f"{self.config_file} is damaged: its environment is not that of its copy "
+                        f"{copy}, which can take its place"
+                    )
         if self.result_file.exists():
             if self.latest is None:
                 raise UserError(self._is_over())

@@ -29,6 +29,9 @@ def check_together(config: "Config") -> None:
     _require(config.steps <= most, "steps", config.steps, wanted)
     most = 2**32 - config.seed
     _require(config.seeds <= most, "seeds", config.seeds, f"at most {most}, as seeds end at 2**32")
+    wanted = "sgd with `freeze` stages: Muon trains no last layer"
+    good = config.freeze == "none" or config.optimizer == "sgd"
+    _require(good, "optimizer", config.optimizer, wanted)
     for name in MUON_FIELDS:
         value, default = getattr(config, name), getattr(type(config), name)
         wanted = f"{default}, its default, with the `optimizer` sgd, which has no Muon"

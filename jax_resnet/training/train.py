@@ -10,7 +10,7 @@ import jax
 from jax_resnet.classifier import Classifier
 from jax_resnet.data import Dataset
 from jax_resnet.errors import UserError
-from jax_resnet.run.distributed import first_decides, name_runtime_errors
+from jax_resnet.run.distributed import check_same, first_decides, name_runtime_errors
 from jax_resnet.run.environment import environment, pinned
 from jax_resnet.run.folder import Run
 from jax_resnet.run.progress import announce
@@ -49,7 +49,7 @@ def train(
     Args:
         config: hyper-parameters, and where the run is kept.
         dataset: loaded and split, as by `load_dataset(config)`; or images of your own, whose
-            name the run then records beside `config.dataset`.
+            name the run then records beside `config.dataset`, even if the two are equal.
         devices: to split each batch over; by default all, those of other processes too.
         signals: the run stops when a signal's number is appended; by default SIGINT and SIGTERM
             stop it, which takes Python's main thread.
@@ -112,6 +112,8 @@ def open_training(
 ) -> tuple[Training, dict[str, Any]]:
     """Opens a run until `held` ends; and the state and totals that it starts from."""
     check_recipe(config)
+    data_set = dataset.identity()
+    check_same(data_set, "images")
     check_suits(config, dataset)
     given = read_init(config, dataset)
     raise_if_stopped(stops)
@@ -121,16 +123,18 @@ def open_training(
     settings["flip"] = config.mirroring
     if config.data_dir is not None:  # it is to be found from other working directories too
         settings["data_dir"] = str(config.data_dir.expanduser().absolute())
-    refuse, data_set = partial(refuse_changes, config), dataset.identity() | identity(given)
-    is_own = dataset.name != config.dataset
+    data_set |= identity(given)
+    is_own = not dataset.is_loaded or dataset.name != config.dataset
     if is_own:
         data_set[OWN_DATA] = dataset.name
+    refuse = partial(refuse_changes, config)
     opening = Run(config.folder).open(settings, where, data_set, config.resume, refuse)
     run = held.enter_context(opening)
     first_decides(partial(refuse_test_scores, config))
     data = device_data(dataset.train, config.normalization, mesh)
     state = init_state(config, dataset.num_classes, dataset.image_shape, mesh)
     if run.latest is None:
+        check_same(identity(given), "weights of `init`")
         state = start_from(state, config, given, dataset.class_names)
     raise_if_stopped(stops)
     training = Training(

@@ -1,6 +1,7 @@
 """Flags, recipes and config files: what replaces what, and how bad values are refused."""
 
 import dataclasses
+import json
 import os
 from pathlib import Path
 from typing import get_args
@@ -179,17 +180,24 @@ def test_the_old_name_of_the_default_precision_is_accepted():
     assert Config(precision="tf32") == Config()
 
 
-def test_a_value_without_effect_is_refused_and_a_recipes_own_gives_way():
+def test_a_value_without_effect_is_refused_and_a_recipes_own_gives_way(tmp_path):
     with pytest.raises(UserError, match=r"`muon_momentum` is 0\.8, expected"):
         parse_config(["--muon-momentum", "0.8"])
     config = parse_config(["--recipe", "fast", "--optimizer", "sgd", "--dataset", "digits"])
     assert (config.optimizer, config.muon_momentum, config.mirroring) == ("sgd", 0.6, "none")
     assert parse_config(["--recipe", "fast"]).flip == "alternating"
     frozen = ["--recipe", "fast", "--init", "resnet20-zeropad", "--freeze", "stages"]
-    assert parse_config(frozen).freeze == "stages"
-    for flag, value in (("optimizer", "muon"), ("muon_momentum", "0.8")):
-        with pytest.raises(UserError, match=f"`{flag}` is {value}, expected none with `freeze`"):
-            parse_config([*frozen, f"--{flag.replace('_', '-')}", value])
+    config = parse_config(frozen)
+    assert (config.freeze, config.optimizer, config.muon_momentum) == ("stages", "sgd", 0.6)
+    file = tmp_path / "muon.json"
+    for flag, value in (("optimizer", "muon"), ("muon_momentum", 0.8)):
+        with pytest.raises(UserError, match=f"`{flag}` is '?{value}'?, expected"):
+            parse_config([*frozen, f"--{flag.replace('_', '-')}", str(value)])
+        file.write_text(json.dumps({flag: value}))
+        with pytest.raises(UserError, match=f"`{flag}` is '?{value}'?, expected"):
+            parse_config([*frozen, "--config", str(file)])
+    with pytest.raises(UserError, match="`optimizer` is 'muon', expected sgd with `freeze` stages"):
+        dataclasses.replace(RECIPES["fast"], init="resnet20-zeropad", freeze="stages")
 
 
 def test_the_shortcut_is_resolved():

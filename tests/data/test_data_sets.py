@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 from typing import get_args
 
 import numpy as np
@@ -122,6 +123,31 @@ def test_images_and_labels_of_another_kind_are_refused():
         Dataset("mine", split, split, split, ("a", "b"), flippable=True)
     with pytest.raises(UserError, match="`class_names` has a name twice: a b a"):
         Dataset("mine", split, split, split, ("a", "b", "a"), flippable=True)
+    with pytest.raises(UserError, match="`class_names` is 'abc', expected a sequence of names"):
+        Dataset("mine", split, split, split, "abc", flippable=True)
+    for name in (None, "", Path("mine")):
+        with pytest.raises(UserError, match=r"`name` is .*, expected text"):
+            Dataset(name, split, split, split, ("a", "b", "c"), flippable=True)
+
+
+@pytest.mark.parametrize("names", [["a", "b"], np.array(["a", "b"])])
+def test_names_of_classes_become_a_tuple_of_text(names):
+    split = Split(np.zeros((2, 4, 4, 3), np.uint8), np.zeros(2, np.int32))
+    given = Dataset("mine", split, split, split, names, flippable=True).class_names
+    assert given == ("a", "b")
+    assert {*map(type, given)} == {str}
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("split_proportions", "0.8 0.1 0.1"), ("channels", True)]
+)
+def test_options_of_another_type_are_refused(option, value, tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "image.png").write_bytes(b"")
+    options = {"image_size": (8, 8), "channels": 3, option: value}
+    with pytest.raises(UserError, match=f"`{option}` is {value}, expected"):
+        load("folder", tmp_path, **options)
 
 
 @pytest.mark.parametrize("shape", [(2, 4, 4, 1), (2, 5, 4, 3)])

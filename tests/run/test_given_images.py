@@ -8,6 +8,7 @@ import pytest
 from support import digits
 
 from jax_resnet.data import Dataset, Split
+from jax_resnet.data.dataset import loaded
 from jax_resnet.errors import UserError
 from jax_resnet.training import curves
 from jax_resnet.training import train as training
@@ -44,7 +45,21 @@ def test_the_curves_have_no_published_accuracy_of_other_images(monkeypatch, tmp_
     split = Split(image, np.int32([0, 1, 0, 1]))
     monkeypatch.setitem(PUBLISHED["the article"], ("zeropad", 8), 0.5)
     config = Config(depth=8, steps=1, batch_size=4, val_fraction=0.0, runs_dir=tmp_path)
-    for name in ("mine", "cifar10"):  # equal images; only what they are called differs
-        mine = Dataset(name, split, split, split, ("a", "b"), flippable=True)
-        training.train(dataclasses.replace(config, name=name), mine)
-    assert (drawn[0], drawn[-1]) == ({}, {"the article's test accuracy, 0.5000": 0.5})
+    mine = Dataset("mine", split, split, split, ("a", "b"), flippable=True)
+    cifar = dataclasses.replace(mine, name="cifar10")
+    for number, images in enumerate((mine, cifar, loaded(cifar))):  # equal but for what they are
+        training.train(dataclasses.replace(config, name=str(number)), images)
+    assert [*map(len, drawn)] == [0, 0, 1]
+    assert drawn[-1] == {"the article's test accuracy, 0.5000": 0.5}
+
+
+def test_images_of_a_data_sets_name_are_ones_own_where_they_were_replaced(tmp_path):
+    config = digits(tmp_path, name="half", steps=4, resume=True)
+    whole = load_dataset(config)
+    half = Split(whole.train.images[:600], whole.train.labels[:600])
+    training.train(config, dataclasses.replace(whole, train=half))
+    with pytest.raises(UserError, match="trained on the images 'digits', which were given in Pyth"):
+        result_of(config)  # as `compare` and `--seeds` ask
+    other = dataclasses.replace(config, name="whole")
+    training.train(other, whole)
+    assert result_of(other), "a run on the images of `load_dataset` is not taken for one on them"
