@@ -57,7 +57,8 @@ def expand_home(path: str | os.PathLike[str], name: str) -> Path:
     Raises:
         UserError: which names the path's argument, for a URL, or for the home of nobody.
     """
-    if re.match("[a-z][a-z0-9+.-]+:/", str(path)):  # a bucket, of which a folder would be made here
+    # Of a bucket's name a folder would be made here.
+    if re.match("(?i)[a-z][a-z0-9+.-]+:/", str(path)):
         raise UserError(f"{name} is {str(path)!r}, expected a folder on this machine, not a URL")
     try:
         return Path(path).expanduser()

@@ -47,7 +47,11 @@ def main(command: str | None = None) -> None:
         program = f"{'jax-resnet' if program.endswith('jax-resnet') else 'jax_resnet'} {command}"
         sys.argv = [program, *arguments]  # which `--help` shows
     try:
-        importlib.import_module(f"jax_resnet.cli.{command}").command(arguments)
+        module = importlib.import_module(f"jax_resnet.cli.{command}")
+        import jax
+
+        with jax.transfer_guard("allow"):  # a command reads from the host and prints there
+            module.command(arguments)
     except BrokenPipeError:  # the reader, `head` for example, stopped reading
         discard_stdout()
         sys.exit(141)
@@ -64,7 +68,7 @@ def main(command: str | None = None) -> None:
             raise
         _fail(error)  # an OSError names its file
     except (RuntimeError, AssertionError):
-        if (reason := _missing_device()) is None:
+        if (reason := missing_device()) is None:
             raise
         _fail(reason)
 
@@ -93,7 +97,7 @@ def _unraisable(what: Any) -> None:
         sys.__unraisablehook__(what)
 
 
-def _missing_device() -> str | None:
+def missing_device() -> str | None:
     """Why JAX has no devices, which it says in many ways, or None where it has some."""
     import jax
 

@@ -4,11 +4,12 @@ import argparse
 import dataclasses
 import itertools
 import sys
+import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jax_resnet.cli import show_error
+from jax_resnet.cli import missing_device, show_error
 from jax_resnet.cli.flags import hyphened, parse
 from jax_resnet.cli.hints import refuse_foreign_flags
 from jax_resnet.cpu.allocator import keep_memory
@@ -101,8 +102,8 @@ def command(arguments: Sequence[str]) -> None:
     from jax_resnet.training.train import train
 
     settings = {k: v for k, v in config.to_json().items() if k not in OF_A_PROCESS}
-    join(config.coordinator, config.num_processes, config.process_id, settings)
     try:
+        join(config.coordinator, config.num_processes, config.process_id, settings)
         with watch():
             if config.seeds > 1:
                 from jax_resnet.training.seeds import train_seeds
@@ -122,11 +123,15 @@ def command(arguments: Sequence[str]) -> None:
     except ProcessLost as lost:
         show_error(lost)
         leave(1, seconds=3)
-    except UserError as error:
+    except Exception as error:
         if not jax.distributed.is_initialized():
             raise
-        show_error(error)
-        leave(2, seconds=LOST_SECONDS + 3)
+        is_users = isinstance(error, UserError)
+        if reason := error if is_users else missing_device():
+            show_error(reason)
+        else:
+            traceback.print_exc()
+        leave(2 if reason else 1, seconds=LOST_SECONDS + 3)
     if is_first():
         show(result)
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _WIDE = ("I", "I;16", "I;16B", "I;16L", "I;16N")  # gray of 9 to 16 bits, after `check`
 _MODES = ("1", "L", "La", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", *_WIDE)
+_TIFF_SAMPLES = {0: 1, 1: 1, 2: 3, 3: 1, 5: 4, 6: 3}  # of a pixel, by PhotometricInterpretation
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_PIXELS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND", b"acTL", b"fcTL", b"fdAT")
 
@@ -54,6 +55,10 @@ def _check_tiff(tags: Any, raw: bool) -> None:
         raise UserError("signed or undefined pixels, expected unsigned ones of 8 or 16 bits")
     if photometric is None:
         raise UserError("its tags don't say how a color is encoded (PhotometricInterpretation)")
+    if tags.get(277, 1) > _TIFF_SAMPLES.get(photometric, 9) and not tags.get(338):
+        raise UserError("its tags don't say what the last value of a pixel is (ExtraSamples)")
+    if photometric == 3 and 0 < max(tags.get(320, (0,))) < 256:  # nearly black, or of another scale
+        raise UserError("a color map of 8 bits, expected 16 bits")
     if planar != 1 and (bits != {8} or photometric not in (1, 2, 5) or 1 in tags.get(338, ())):
         raise UserError("separate planes of other than 8-bit gray, RGB or CMYK")
     if photometric == 6 and raw and tuple(tags.get(530, (2, 2))) != (1, 1):

@@ -27,16 +27,16 @@ def leave(code: int, seconds: float) -> None:
 
     Where the first process ends, JAX aborts the others: it gives them `seconds` to leave before.
     """
-    client: Any = distributed.global_state.client
+    state: Any = distributed.global_state  # JAX itself may find no device here
     deadline = time.monotonic() + seconds
     with suppress(jax.errors.JaxRuntimeError):
-        if jax.process_index() == 0:
+        if state.process_id == 0:
             while time.monotonic() < deadline:
-                if len(client.key_value_dir_get(LEFT)) == jax.process_count() - 1:
+                if len(state.client.key_value_dir_get(LEFT)) == state.num_processes - 1:
                     break
                 time.sleep(0.2)
         elif code == 2:  # else the first process may be the one that is lost
-            client.key_value_set(f"{LEFT}/{jax.process_index()}", "", allow_overwrite=True)
+            state.client.key_value_set(f"{LEFT}/{state.process_id}", "", allow_overwrite=True)
     os._exit(code)
 
 

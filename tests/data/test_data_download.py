@@ -165,6 +165,21 @@ def test_every_address_of_a_name_is_tried(server, tmp_path, monkeypatch):
     assert len(server.asked) == 1
 
 
+def unasked_part(handler: Handler) -> None:
+    handler.send_response(206)
+    handler.end_headers()
+
+
+def test_a_part_that_was_not_asked_for_is_named(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(download_module, "PAUSE_SECONDS", 0.0)
+    server.answers["/file"] = unasked_part
+    with pytest.raises(UserError, match="another range than the one asked for"):
+        download(f"{server.url}/file", tmp_path / "file")
+    server.answers["/file"] = whole
+    download(server.url.replace("http:", "HTTP:") + "/file", tmp_path / "file")
+    assert (tmp_path / "file").read_bytes() == CONTENT
+
+
 def test_where_from_and_how_much_is_said_first_and_once_that_it_is_slow(
     server, tmp_path, monkeypatch, capsys
 ):

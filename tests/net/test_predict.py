@@ -181,6 +181,13 @@ def test_the_table_has_the_three_likeliest_classes(command, folder, classifier, 
     assert line.count("%") == 3
 
 
+def test_a_process_that_refuses_transfers_runs_a_command_all_the_same(command, folder):
+    words = (folder / "model.safetensors", folder / "my pictures", "--json")
+    usual = command(*words)
+    with jax.transfer_guard("disallow_explicit"):
+        assert command(*words) == usual
+
+
 def test_any_size_is_stretched_and_exif_is_obeyed(command, folder, images):
     turned = folder / "turned.png"
     exif = Image.Exif()

@@ -1,5 +1,6 @@
 """Several processes, one run: as one process has it, and an end for all when one is lost."""
 
+import itertools
 import json
 import os
 import signal
@@ -10,6 +11,7 @@ import time
 import jax
 import numpy as np
 import pytest
+from PIL import Image
 from support import command, records, train
 
 from jax_resnet.cli.train import parse_config
@@ -99,6 +101,33 @@ def test_when_one_is_killed_the_other_says_so_and_one_alone_goes_on(whole, tmp_p
     alone(tmp_path, "--resume")
     assert "at step 18" in capsys.readouterr().err
     assert_close(tmp_path / "run", whole)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("odd", ["test", "train"])
+def test_processes_with_other_images_are_refused(tmp_path, odd):
+    for i, split, name in itertools.product(range(2), ("train", "test", "val"), "ab"):
+        folder = tmp_path / str(i) / split / name
+        folder.mkdir(parents=True)
+        for value in range(64):
+            gray = value + (i if split == odd else 0)
+            Image.new("L", (8, 8), gray).save(folder / f"{value}.png")
+    flags = ["--dataset", "folder", "--image-size", "8", "8", "--channels", "1"]
+    data = [["--data-dir", str(tmp_path / str(i))] for i in range(2)]
+    for process in start(tmp_path, *flags, of_each=data):
+        _, said = process.communicate(timeout=SECONDS)
+        assert process.returncode == 2, said
+        assert "the processes were given different images, expected the same in all" in said
+        assert "Traceback" not in said
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_of_several_processes_the_first_is_traced(tmp_path):
+    for process in start(tmp_path, "--profile", "3"):
+        _, said = process.communicate(timeout=2 * SECONDS)
+        assert process.returncode == 0, said
+    assert len([*(tmp_path / "run" / "profile").rglob("*.xplane.pb")]) == 1
 
 
 @pytest.mark.slow

@@ -34,6 +34,20 @@ def test_a_trace_of_nothing_is_said_and_a_file_in_its_place_refused(tmp_path, ca
         Profile(tmp_path / "trace", 5, first_step=0)
 
 
+@pytest.mark.parametrize("call", ["start_trace", "stop_trace"])
+def test_a_trace_that_cannot_be_written_ends_no_run(tmp_path, monkeypatch, capsys, call):
+    def fail(*_, **__):
+        raise jax.errors.JaxRuntimeError("the disk is full")
+
+    monkeypatch.setattr(jax.profiler, "start_trace", lambda *_, **__: None)
+    monkeypatch.setattr(jax.profiler, "stop_trace", lambda: None)
+    monkeypatch.setattr(jax.profiler, call, fail)
+    with Profile(tmp_path / "trace", 5, first_step=0) as profile:
+        for step in range(20):
+            profile.update(step)
+    assert f"{tmp_path / 'trace'} can't be written: the disk is full" in capsys.readouterr().err
+
+
 def test_profile_writes_a_trace_that_perfetto_opens(tmp_path):
     config = digits(tmp_path, profile=2, name="profiled")
     train(config)

@@ -42,7 +42,7 @@ def download(
     Raises:
         UserError: with the last reason; at once, if the file is larger than `max_bytes`.
     """
-    if not url.startswith(("http://", "https://")):
+    if not url.lower().startswith(("http://", "https://")):
         raise UserError("expected an http:// or https:// address")
     part = path.with_name(f"{path.name}.{hashlib.sha256(url.encode()).hexdigest()[:8]}.part")
     start, first = time.monotonic(), _size(part)
@@ -87,7 +87,7 @@ def _continue(url: str, part: Path, title: str, max_bytes: int, pace: "_Pace") -
         if response.status != 206:
             have = 0  # the server sends the file from its beginning
         elif not response.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
-            part.unlink()
+            part.unlink(missing_ok=True)
             raise OSError("the server sent another range than the one asked for")
         length = response.headers.get("Content-Length")
         total = have + int(length) if length else None

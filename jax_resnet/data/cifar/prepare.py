@@ -46,8 +46,9 @@ def prepare(layout: Layout, folder: Path, mirror: str | None) -> None:
             f"{layout.name} is not in {root}, and {error}\n  "
             f"There are three ways on: `data_dir` with {layout.archive}, {layout.folder}, "
             f"{layout.pickled[0]}, Hugging Face's parquet files or TFDS's {layout.name} in it; "
-            f"`mirror` with a URL of {layout.archive} or of a folder with the parquet files; or "
-            "`dataset` digits, which needs no download."
+            f"training with `mirror` and a URL of {layout.archive} or of a folder with the parquet "
+            "files, which prepares the data for all commands; or training with `dataset` digits, "
+            "which needs no download."
         ) from None
 
 
