@@ -176,3 +176,8 @@ def test_the_queue_trains_what_is_left(monkeypatch, capfd, tmp_path):
         assert end.value.code == 0
         assert capfd.readouterr().out.count("--dataset") == left
     assert len(list(tmp_path.glob("*-seed1[01]/result.json"))) == 2
+    (mean,) = tmp_path.glob("*-seeds10-11/result.json")
+    mean.unlink()
+    sys.argv.append("--list")
+    queue_runs.command()
+    assert capfd.readouterr().out.count("--dataset") == 1, "a mean that is missing is left"

@@ -12,6 +12,7 @@ import numpy as np
 import optax
 import pytest
 
+from jax_resnet import Classifier, ResNet
 from jax_resnet.data import Dataset, Split, load, split_validation
 from jax_resnet.training import batches, optimizer, programs
 from jax_resnet.training.recipes import RECIPES
@@ -155,6 +156,27 @@ def test_a_run_is_named_after_its_changes(monkeypatch, capsys, tmp_path):
     programs._make_programs.cache_clear()
 
 
+@pytest.mark.slow
+def test_a_run_goes_on_with_its_own_teacher_only(monkeypatch, tmp_path):
+    for module, name in [(programs, "train_step"), (levers.train, "identity")]:
+        monkeypatch.setattr(module, name, getattr(module, name))  # so that they are put back
+    net = {"image_shape": (8, 8, 1), "tx": optax.sgd(0.1)}
+    for seed in (0, 1):
+        state = TrainState.init(jax.random.key(seed), ResNet(8, 10, "zeropad"), **net)
+        mean = np.zeros(1, np.float32)
+        names = tuple("0123456789")
+        teacher = Classifier(state.variables, mean, mean + 1, ResNet(8, 10, "zeropad"), names)
+        teacher.save(tmp_path / f"{seed}.safetensors")
+    words = f"levers.py distill --seed 20 --dataset digits --depth 8 --steps 3 --batch-size 14 \
+        --runs-dir {tmp_path} --teacher {tmp_path}/"
+    monkeypatch.setattr(sys, "argv", f"{words}0.safetensors".split())
+    levers.command()
+    monkeypatch.setattr(sys, "argv", f"{words}1.safetensors".split())
+    with pytest.raises(SystemExit, match="2"):
+        levers.command()
+    programs._make_programs.cache_clear()
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     {
@@ -163,6 +185,7 @@ def test_a_run_is_named_after_its_changes(monkeypatch, capsys, tmp_path):
         "split --teacher resnet20-zeropad": "expected --teacher with distill, and with nothing",
         "distill --teacher nothing": "nothing does not exist",
         "split --steps 0": "--steps is 0",
+        "split --name mine": "--name is mine, expected none",
         "split --validation-seed -1": "--validation-seed is -1, expected a number from 0",
         "split --optimizer sgd": "expected --optimizer muon",
         "distill --teacher resnet20-zeropad --seeds 2": "--seeds is 2, expected 1",

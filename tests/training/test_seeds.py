@@ -54,6 +54,7 @@ def test_each_seed_tells_of_its_own_device(three):
     for name in result["runs"]:
         made = json.loads((config.runs_dir / name / "config.json").read_text())
         assert made["environment"]["devices"] == ["cpu"]
+        assert made["environment"]["local_devices"] == jax.local_device_count()
 
 
 def test_mean_and_std_are_kept(three):
