@@ -1,6 +1,8 @@
 # `make demo` and `make test` need nothing but Python 3.11 to 3.13 and a package registry.
 PYTHON ?= python3
 VENV ?= .venv
+RUNS ?= runs
+TESTS ?= tests
 BIN := $(VENV)/bin
 # A file's tests share its fixtures, and so a worker.
 WORKERS := -n 2 --dist loadfile
@@ -11,8 +13,8 @@ CONCURRENT := $(addprefix tests/run/test_,hosts.py roll_call.py run.py signals.p
 .PHONY: demo test quick test-all test-oldest test-newest test-torch stress flaky tpu-check gpu-check lint
 
 demo: $(VENV)/installed
-	$(BIN)/python scripts/train.py --dataset digits --depth 8 --steps 300 --name demo --resume
-	$(BIN)/python scripts/evaluate.py runs/demo --split test
+	$(BIN)/python scripts/train.py --dataset digits --depth 8 --steps 300 --runs-dir $(RUNS) --name demo --resume
+	$(BIN)/python scripts/evaluate.py $(RUNS)/demo --split test
 
 # Most of the time goes into compiling what then runs for a moment: less optimization, less time.
 test: $(VENV)/installed
@@ -20,7 +22,7 @@ test: $(VENV)/installed
 
 # What a change needs: no test that takes long, starts a process or compiles a training program.
 quick: $(VENV)/installed
-	XLA_FLAGS=--xla_backend_optimization_level=1 $(BIN)/python -m pytest $(WORKERS) --quick -m "not slow and not stress and not long"
+	XLA_FLAGS=--xla_backend_optimization_level=1 $(BIN)/python -m pytest $(WORKERS) --quick -m "not slow and not stress and not long" $(TESTS)
 
 # All tests, of the programs as users run them.
 test-all: $(VENV)/installed
@@ -69,8 +71,10 @@ lint: $(VENV)/installed
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# uv takes a third of pip's time; pip knows the index that it is told of in its own settings.
 $(VENV)/installed: pyproject.toml requirements.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --no-compile -e ".[dev]"  # what is imported is compiled then
+	$(BIN)/pip install --quiet --no-compile uv && $(BIN)/uv pip install --quiet --python $(BIN)/python -e ".[dev]" \
+	  || $(BIN)/pip install --quiet --no-compile -e ".[dev]"
 	touch $@

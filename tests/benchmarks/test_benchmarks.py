@@ -55,7 +55,7 @@ def test_every_kind_of_case_runs(changed):
     assert all(row["images_per_second"] > 0 and row["ratio_to_flax"] > 0 for row in rows)
 
 
-@pytest.mark.long
+@SLOW
 def test_the_command_prints_a_row_for_each_implementation(monkeypatch, capsys):
     monkeypatch.setattr(benchmark, "STEP", TINY)
     monkeypatch.setattr(benchmark, "ROUND_SECONDS", 0.01)
@@ -138,6 +138,7 @@ def test_programs_compile_for_a_tpu(script):
     assert "| v5e:2x2 |" in done.stdout
 
 
+@SLOW
 def test_the_program_of_the_tpu_check_compiles_here(monkeypatch):
     for name in ("JAX_PLATFORMS", "TPU_SKIP_MDS_QUERY"):  # which the program sets
         monkeypatch.setenv(name, "")
@@ -147,9 +148,8 @@ def test_the_program_of_the_tpu_check_compiles_here(monkeypatch):
     assert compiled.cost_analysis()["flops"] > 0
 
 
-@pytest.mark.parametrize(
-    "changed", [{}, pytest.param({"dispatch": "loop", "recipe": "fast"}, marks=SLOW)]
-)
+@SLOW
+@pytest.mark.parametrize("changed", [{}, {"dispatch": "loop", "recipe": "fast"}])
 def test_a_row_of_the_gpu_benchmark_is_measured(changed, tmp_path):
     small = {"depth": 8, "batch_size": 4, "images": 50, "warm_up": 2, "steps": 4}
     measured = gpu.measure(gpu.Row(**small, **changed), str(tmp_path))
@@ -162,6 +162,7 @@ def test_a_row_that_fails_says_why(tmp_path):
     assert measured == {"error": "KeyError: 'slow'"}
 
 
+@SLOW
 def test_the_queue_trains_what_is_left(monkeypatch, capfd, tmp_path):
     small = "--dataset digits --depth 8 --steps 3 --batch-size 16"
     commands = [f"{small} --seed 10 --seeds 2"]

@@ -21,7 +21,7 @@ def data_dir(tmp_path_factory):
     return folder.parent
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_the_same_commands_take_cifar100(call, data_dir, tmp_path):
     flags = ["--dataset", "cifar100", "--data-dir", data_dir, "--depth", 8, "--steps", 2]
     flags += ["--batch-size", 16, "--val-fraction", 0.01, "--runs-dir", tmp_path, "--name", "run"]

@@ -106,8 +106,8 @@ def test_keras_archive_is_found_and_has_to_be_the_authors(
     "name",
     [
         "cifar-10-python.tar.gz",
-        "cifar-10-batches-py.tar.gz",
-        "cifar-10-batches-py-target_archive",
+        pytest.param("cifar-10-batches-py.tar.gz", marks=pytest.mark.slow),
+        pytest.param("cifar-10-batches-py-target_archive", marks=pytest.mark.slow),
     ],
 )
 def test_an_archive_of_cifar10_is_read(tmp_path, name):

@@ -130,7 +130,11 @@ def assert_close(ours, expected, tolerance):
     np.testing.assert_array_less(np.abs(ours - expected) / (expected.std() + 1e-3), tolerance)
 
 
-@pytest.mark.parametrize("dtype", LOGITS, ids=lambda dtype: dtype.__name__)
+@pytest.mark.parametrize(
+    "dtype",
+    [jnp.float32, pytest.param(jnp.bfloat16, marks=pytest.mark.slow)],
+    ids=lambda dtype: dtype.__name__,
+)
 @pytest.mark.parametrize(("depth", "shortcut", "size", "batch"), CASES)
 def test_evaluation(depth, shortcut, size, batch, dtype):
     """Logits; the sums over a split of batches that don't divide it; two nets at once."""

@@ -32,7 +32,7 @@ def value_and_gradients(conv, stride, padding):
     return each
 
 
-@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+@pytest.mark.parametrize("dtype", [jnp.float32, pytest.param(jnp.bfloat16, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     ("image", "kernel", "stride", "padding"),
     [

@@ -113,6 +113,7 @@ def check_command(words):
             assert re.search(rf"^{target}:", MAKEFILE, re.MULTILINE)
             if target == "demo":
                 (flags,) = re.findall(r"\btrain\S* (.*--name demo)", MAKEFILE)
+                flags = flags.replace("$(RUNS)", "runs")  # its value where none is given
                 train(parse_config([*flags.split(), "--steps", "2"]))
         case ["pip", "install", *packages]:
             extras = re.findall(r"\[([\w,]+)\] @", " ".join(packages))

@@ -88,7 +88,7 @@ NAMES = {
 
 
 # One block a stage, several, and so many that their numbers have two digits.
-@pytest.mark.parametrize("depth", [8, 20, 110])
+@pytest.mark.parametrize("depth", [8, 20, pytest.param(110, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("family", "shortcut"), VARIANTS)
 def test_names_are_the_originals_and_every_depth_comes_back(family, shortcut, depth):
     model = ResNet(depth, 10, shortcut)

@@ -114,7 +114,9 @@ def test_a_resumed_finished_run_is_the_same(copy, config, capsys):
     assert "damaged" not in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize(
+    "damage", [truncate, *(pytest.param(each, marks=pytest.mark.slow) for each in DAMAGES[1:])]
+)
 def test_the_last_checkpoint_damaged_the_one_before_is_used(copy, config, capsys, damage):
     """The damaged file is another one for each damage; all are under the same checksums."""
     folder, again = copy

@@ -131,7 +131,7 @@ def short(tmp_path_factory):
     return config
 
 
-@pytest.mark.parametrize("at", [5, 9, 24])
+@pytest.mark.parametrize("at", [5, pytest.param(9, marks=pytest.mark.slow), 24])
 def test_a_signal_in_an_epoch_or_at_its_end_costs_no_line(short, tmp_path, monkeypatch, at):
     config = dataclasses.replace(short, runs_dir=tmp_path, name="stopped")
     with sigterm_at(at, monkeypatch), pytest.raises(Interrupted):

@@ -34,7 +34,15 @@ def whole(tmp_path_factory):
 @pytest.mark.parametrize(
     "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
 )
-@pytest.mark.parametrize("where", ["make_programs", "start_from", "evaluate", "finish"])
+@pytest.mark.parametrize(
+    "where",
+    [
+        "make_programs",
+        pytest.param("start_from", marks=pytest.mark.slow),
+        pytest.param("evaluate", marks=pytest.mark.slow),
+        "finish",
+    ],
+)
 def test_a_signal_outside_the_loop_ends_the_run_and_it_goes_on(
     whole, tmp_path, monkeypatch, where, number
 ):

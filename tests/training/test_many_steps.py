@@ -19,7 +19,7 @@ from jax_resnet.training.programs import device_data, init_state, make_mesh
 CONFIG = Config(dataset="digits", depth=8, steps=20, learning_rate=0.002, name="whole")
 
 
-@pytest.fixture(scope="module", params=["loop", "graph"])
+@pytest.fixture(scope="module", params=["loop", pytest.param("graph", marks=pytest.mark.slow)])
 def dispatch(request):
     return request.param
 
@@ -63,7 +63,7 @@ def test_epochs_end_where_they_should_and_are_validated(whole):
 
 
 # At the end of an epoch, and a step before that of the next.
-@pytest.mark.parametrize("at", [9, 17])
+@pytest.mark.parametrize("at", [pytest.param(9, marks=pytest.mark.slow), 17])
 def test_a_signal_costs_no_step_and_resuming_gives_the_same_bits(
     config, whole, tmp_path, monkeypatch, at
 ):
