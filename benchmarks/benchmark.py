@@ -231,5 +231,5 @@ if __name__ == "__main__":
     try:
         main(tyro.cli(Benchmark))
     except UserError as error:
-        show_error(error)
+        show_error(str(error))
         sys.exit(2)

@@ -230,6 +230,8 @@ def command() -> None:
         parser.error(with_flags(str(error)))
     if config.name is not None:
         parser.error(f"--name is {config.name}, expected none: the changes name the run")
+    if config.init is not None:
+        parser.error(f"--init is {config.init}, expected none, as in the recipe")
     if (config.optimizer, config.freeze) != ("muon", "none"):
         parser.error("expected --optimizer muon and --freeze none, as in the recipe")
     if own.validation_seed is not None and own.validation_seed < 0:

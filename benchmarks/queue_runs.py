@@ -4,9 +4,9 @@
     python benchmarks/queue_runs.py --list
 
 Each command is a `train.py` with `--seeds` and `--resume`: finished runs are left out, begun ones
-are continued, and Ctrl-C or SIGTERM saves those that are running. On a GPU two commands at a time,
-under NVIDIA's MPS, hide the compilation of one behind the steps of the other; on a CPU, one at a
-time is best. No seed took part in choosing a recipe's value.
+are continued, and Ctrl-C, SIGTERM or a closed terminal saves those that are running. On a GPU two
+commands at a time, under NVIDIA's MPS, hide the compilation of one behind the steps of the other;
+on a CPU, one at a time is best. No seed took part in choosing a recipe's value.
 """
 
 import argparse
@@ -23,8 +23,11 @@ from types import FrameType
 from jax_resnet.cli import discard_stdout, with_flags
 from jax_resnet.cli.train import parse_config
 from jax_resnet.errors import UserError
+from jax_resnet.files import read_json
 from jax_resnet.run.folder import Run
+from jax_resnet.run.signals import SIGHUP
 from jax_resnet.training.begin import finished
+from jax_resnet.training.config import Config
 
 TRAIN = Path(__file__).parents[1] / "scripts" / "train.py"
 NETS = ("--shortcut zeropad", "--shortcut conv1x1", "--model cnn")
@@ -73,14 +76,22 @@ def train_all(runs: list[list[str]], at_once: int) -> int:
             print(f"exit code {code}: {shlex.join(flags)}", file=sys.stderr, flush=True)
         return code
 
-    for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # Windows has no hang-up
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), stop)
+    for number in (signal.SIGINT, signal.SIGTERM, SIGHUP):
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:  # by nohup
+            signal.signal(number, stop)
     with ThreadPoolExecutor(at_once) as pool:
         codes = list(pool.map(train, runs))
     if stopping:
         return STOPPED
     return int(any(code not in (0, STOPPED) for code in codes))
+
+
+def has_mean(config: Config) -> bool:
+    """Whether the mean of the seeds is there, of the images that `config` counts."""
+    try:
+        return read_json(Run(config.folder).result_file).get("split") == config.scored_split
+    except UserError:
+        return False
 
 
 def command() -> None:
@@ -96,8 +107,7 @@ def command() -> None:
     try:
         configs = [parse_config(flags) for flags in runs]
         ends = [
-            all(map(finished, config.each_seed()))
-            and (config.seeds == 1 or Run(config.folder).result_file.exists())  # of the mean
+            all(map(finished, config.each_seed())) and (config.seeds == 1 or has_mean(config))
             for config in configs
         ]
     except UserError as error:

@@ -228,8 +228,6 @@ def _check_arrays(model: ResNet, arrays: dict[str, np.ndarray]) -> None:
 
 def check_class_names(names: Iterable[object]) -> None:
     """Raises a `UserError` unless each name is text, not empty and without control characters."""
-    if isinstance(names, str):
-        raise UserError(f"`class_names` is {names!r}, expected a sequence of names")
     for name in names:
         if not isinstance(name, str) or not name or printable(name) != name:
             raise UserError(

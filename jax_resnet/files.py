@@ -123,10 +123,11 @@ def read_json(path: Path) -> dict[str, Any]:
     return parse_json(read_text(path), path)
 
 
-def refuse_file(folder: Path) -> None:
-    """Raises a `UserError` if something else is in the place of a run's folder."""
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"{folder} is not a folder: choose another `name`")
+def refuse_file(folder: Path, way: str = "") -> None:
+    """Raises a `UserError`, which tells another `way` too, if something else is in the place of a
+    run's folder: a file, or a link to nothing."""
+    if os.path.lexists(folder) and not folder.is_dir():
+        raise UserError(f"{folder} is not a folder: {way}choose another `name`")
 
 
 @contextmanager

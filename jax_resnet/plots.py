@@ -4,6 +4,7 @@ import io
 import itertools
 import math
 import os
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -18,10 +19,13 @@ MAX_COLUMNS = 8
 MAX_IN_GRID = 400
 
 
+_LOCK = threading.Lock()  # matplotlib's settings are those of all threads
+
+
 @contextmanager
 def drawing(**style: Any) -> Iterator[Any]:
     """Yields matplotlib's `Figure`; in the block its own defaults and `style` hold, and nothing of
-    the user's settings, which may ask for what is not installed.
+    the user's settings, which may ask for what is not installed. One thread draws at a time.
 
     Raises:
         UserError: if matplotlib can't be imported with these settings.
@@ -34,7 +38,7 @@ def drawing(**style: Any) -> Iterator[Any]:
     # The backend is of windows; to set it would choose one.
     settings: Any = dict(matplotlib.rcParamsDefault) | style
     del settings["backend"]
-    with matplotlib.rc_context(settings):
+    with _LOCK, matplotlib.rc_context(settings):
         yield Figure
 
 

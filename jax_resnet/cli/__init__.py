@@ -55,22 +55,27 @@ def main(command: str | None = None) -> None:
     except BrokenPipeError:  # the reader, `head` for example, stopped reading
         discard_stdout()
         sys.exit(141)
-    except ModuleNotFoundError as error:
-        if (error.name or "").startswith("jax_resnet"):
+    except Exception as error:
+        if (reason := reason_of(error, command)) is None:
             raise
-        extra = "report" if command == "report" else "train"
-        _fail(
-            f"{command} needs the package {error.name}, which the extra {extra} installs: "
-            f'pip install "jax-resnet-cifar[{extra}] @ git+{REPOSITORY}"'
-        )
-    except (ValueError, OSError) as error:
-        if isinstance(error, ValueError) and not isinstance(error, UserError):
-            raise
-        _fail(error)  # an OSError names its file
-    except (RuntimeError, AssertionError):
-        if (reason := missing_device()) is None:
-            raise
-        _fail(reason)
+        show_error(reason)
+        sys.exit(2)
+
+
+def reason_of(error: Exception, command: str) -> str | None:
+    """What the user of a command is told of an error; None of one of this package."""
+    match error:
+        case UserError() | OSError():  # an OSError names its file
+            return str(error)
+        case ModuleNotFoundError(name=str(name)) if not name.startswith("jax_resnet"):
+            extra = "report" if command == "report" else "train"
+            return (
+                f"{command} needs the package {name}, which the extra {extra} installs: "
+                f'pip install "jax-resnet-cifar[{extra}] @ git+{REPOSITORY}"'
+            )
+        case RuntimeError() | AssertionError():
+            return _missing_device()
+    return None
 
 
 def discard_stdout() -> None:
@@ -97,7 +102,7 @@ def _unraisable(what: Any) -> None:
         sys.__unraisablehook__(what)
 
 
-def missing_device() -> str | None:
+def _missing_device() -> str | None:
     """Why JAX has no devices, which it says in many ways, or None where it has some."""
     import jax
 
@@ -130,12 +135,7 @@ def _named(arguments: list[str]) -> list[str]:
     sys.exit(0 if asked else 2)
 
 
-def show_error(error: Exception | str) -> None:
+def show_error(message: str) -> None:
     """Prints an error's message, its arguments named as flags."""
     # It continues in lines that are indented; any other line break is part of a name.
-    say(*re.split(r"\n(?=  )", f"error: {with_flags(str(error))}"))
-
-
-def _fail(error: Exception | str) -> None:
-    show_error(error)
-    sys.exit(2)
+    say(*re.split(r"\n(?=  )", f"error: {with_flags(message)}"))

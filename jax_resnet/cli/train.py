@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jax_resnet.cli import missing_device, show_error
+from jax_resnet.cli import reason_of, show_error
 from jax_resnet.cli.flags import hyphened, parse
 from jax_resnet.cli.hints import refuse_foreign_flags
 from jax_resnet.cpu.allocator import keep_memory
@@ -121,13 +121,12 @@ def command(arguments: Sequence[str]) -> None:
             say(f"{stop}: {words}; add --resume to the same command to continue")
         sys.exit(stop.exit_code)
     except ProcessLost as lost:
-        show_error(lost)
+        show_error(str(lost))
         leave(1, seconds=3)
     except Exception as error:
         if not jax.distributed.is_initialized():
             raise
-        is_users = isinstance(error, UserError)
-        if reason := error if is_users else missing_device():
+        if reason := reason_of(error, "train"):
             show_error(reason)
         else:
             traceback.print_exc()

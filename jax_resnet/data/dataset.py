@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import itertools
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal, assert_never
 
 import numpy as np
@@ -87,7 +88,7 @@ class Dataset:
         class_names: a name for each label; any sequence of names becomes a tuple.
         flippable: whether a mirrored image is still of its class (digits are not).
         is_loaded: whether it is what `load` gave, perhaps with its validation split, and not images
-            of your own; set by them alone, and lost where `dataclasses.replace` changes a field.
+            of your own; `dataclasses.replace` makes a data set that is not.
     """
 
     name: str
@@ -101,8 +102,11 @@ class Dataset:
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name or printable(self.name) != self.name:
             raise UserError(f"`name` is {self.name!r}, expected text without control characters")
-        check_class_names(self.class_names)
-        object.__setattr__(self, "class_names", tuple(map(str, self.class_names)))
+        names: Any = self.class_names
+        if isinstance(names, str) or not isinstance(names, Sequence | np.ndarray):
+            raise UserError(f"`class_names` is {names!r}, expected a sequence of names")
+        check_class_names(names)
+        object.__setattr__(self, "class_names", tuple(map(str, names)))
         check_distinct(self.class_names)
         for name in ("train", "validation", "test"):
             labels = getattr(self, name).labels

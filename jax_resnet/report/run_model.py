@@ -73,7 +73,7 @@ def run_dataset(classifier: Classifier | None, folder: Path, given: dict[str, An
         way = "evaluate.py scores it with `images` and `labels`" if classifier else "go on with it"
         raise UserError(
             f"{folder} is trained on the images {own!r}, which were given in Python: expected a "
-            f"run on one of {', '.join(DATASETS)}; {way}"
+            f"run that loaded one of {', '.join(DATASETS)}; {way}"
         )
     dataset = load_dataset(Config(**values | given))
     if classifier is not None:
@@ -94,7 +94,7 @@ def check_fits(classifier: Classifier, dataset: Dataset) -> None:
             f"the model has {classes} classes and takes images of {channels} channels, "
             f"{dataset.name} has {dataset.num_classes} classes and images of {found}"
         )
-    names, expected = classifier.class_names, dataset.class_names
+    names, expected = tuple(classifier.class_names), dataset.class_names
     if names != expected:
         raise UserError(
             f"the classes of the model are {', '.join(names)}, "

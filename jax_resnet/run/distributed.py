@@ -36,6 +36,7 @@ def first_decides(work: Callable[[], int | None]) -> int | None:
 
     Raises:
         UserError: in the others, if `work` raises in the first.
+        ProcessLost: if one of them has ended.
     """
     if jax.process_count() == 1:
         return work()
@@ -46,20 +47,37 @@ def first_decides(work: Callable[[], int | None]) -> int | None:
         done = True
     finally:
         ours = np.array([done, answer is not None, answer or 0], np.int32)
-        decided = multihost_utils.broadcast_one_to_all(ours)
+        decided = _exchange(multihost_utils.broadcast_one_to_all, ours)
     if not decided[0]:
         raise UserError("the first process could not continue: see its message")
     return int(decided[2]) if decided[1] else None
 
 
 def check_same(value: Any, what: str) -> None:
-    """Raises a `UserError` in all processes unless a value, of JSON's types, is the same in all."""
+    """Raises a `UserError` in all processes unless a value, of JSON's types, is the same in all of
+    those where it is not None."""
     if jax.process_count() > 1:
-        ours = zlib.crc32(json.dumps(value, sort_keys=True).encode())
-        if np.unique(multihost_utils.process_allgather(np.uint32(ours))).size > 1:
+        digest = zlib.crc32(json.dumps(value, sort_keys=True).encode())
+        ours = np.array([value is not None, digest], np.uint32)
+        theirs = _exchange(multihost_utils.process_allgather, ours)
+        if np.unique(theirs[theirs[:, 0] == 1, 1]).size > 1:
             raise UserError(
                 f"the processes were given different {what}, expected the same in all of them"
             )
+
+
+def _exchange(collective: Callable[[np.ndarray], Any], ours: np.ndarray) -> Any:
+    try:
+        return collective(ours)
+    except (jax.errors.JaxRuntimeError, ValueError) as error:  # which of them depends on the device
+        raise ProcessLost(_lost()) from error
+
+
+def _lost() -> str:
+    return (
+        f"process {jax.process_index()} of {jax.process_count()}: another process has ended, "
+        "or can't be reached; start all of them again with `resume`"
+    )
 
 
 def preempted(dispatch: int) -> bool:
@@ -83,7 +101,4 @@ def name_runtime_errors() -> Iterator[None]:
             raise UserError(f"{reason}: try a smaller `batch_size`") from error
         if jax.process_count() == 1:
             raise
-        raise ProcessLost(
-            f"process {jax.process_index()} of {jax.process_count()}: another process has ended, "
-            "or can't be reached; start all of them again with `resume`"
-        ) from error
+        raise ProcessLost(_lost()) from error

@@ -95,11 +95,7 @@ class Run:
     def _is_begun(self, resume: bool, refuse_changes: Callable[[Path], None]) -> bool:
         """Whether a run is there to resume; a `UserError` if neither it nor a new one can be."""
         refuse_file(self.folder)
-        if os.path.lexists(self.checkpoints) and not self.checkpoints.is_dir():
-            raise UserError(
-                f"{self.checkpoints} is not a folder, or a link to none: put the run's checkpoints "
-                "back, or choose another `name`"
-            )
+        refuse_file(self.checkpoints, "put the run's checkpoints back, or ")
         if self.config_file.exists():
             refuse_changes(self.config_file)
             self._refuse(resume)

@@ -54,4 +54,5 @@ class Profile:
             yield
         except (OSError, ValueError, RuntimeError) as error:  # TensorFlow's come as RuntimeErrors
             self.steps = 0
-            say(f"{self.folder} can't be written: {str(error).partition(chr(10))[0]}")
+            reason = str(error).partition("\n")[0]
+            say(f"{self.folder}: no trace can be recorded: {reason}")

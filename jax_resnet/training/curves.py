@@ -26,13 +26,17 @@ class Curves:
             self.draw()
 
     def draw(self) -> None:
-        """Draws the lines that are there. What can't be drawn is said, and the run goes on."""
+        """Draws the lines that are there. What can't be drawn is said, and the run goes on.
+
+        Raises:
+            UserError: if the lines are damaged.
+        """
         self._drawn = time.monotonic()
         if is_first():
-            file, config = self._run.curves_file, self._config
+            file, config, records = self._run.curves_file, self._config, self._run.records()
             try:
                 draw_curves(
-                    self._run.records(),
+                    records,
                     file,
                     config.run_name,
                     config.label_smoothing,

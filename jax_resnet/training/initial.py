@@ -64,7 +64,7 @@ def start_from(
             "not exist, expected the net that the run was to start from"
         )
     variables: dict[str, Any] = dict(classifier.variables)
-    if classifier.class_names != class_names:
+    if tuple(classifier.class_names) != class_names:
         say_first("the last layer starts from random weights: the net of `init` has other classes")
         variables["params"] = variables["params"] | {HEAD: state.params[HEAD]}
     params, batch_stats = (

@@ -116,6 +116,7 @@ def open_training(
     check_same(data_set, "images")
     check_suits(config, dataset)
     given = read_init(config, dataset)
+    check_same(identity(given) or None, "weights of `init`")
     raise_if_stopped(stops)
     mesh = programs.mesh
     announce(config.run_name, dataset.name, dataset.counts, list(mesh.devices.flat))
@@ -134,7 +135,6 @@ def open_training(
     data = device_data(dataset.train, config.normalization, mesh)
     state = init_state(config, dataset.num_classes, dataset.image_shape, mesh)
     if run.latest is None:
-        check_same(identity(given), "weights of `init`")
         state = start_from(state, config, given, dataset.class_names)
     raise_if_stopped(stops)
     training = Training(

@@ -2,12 +2,14 @@
 
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import matplotlib
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
-from jax_resnet.plots import draw_curves, draw_grid
+from jax_resnet.plots import _draw_curves, draw_curves, draw_grid
 from jax_resnet.report.figures import gradient_norms
 
 LINE = {"step": 1, "train_loss": 1.0, "train_accuracy": 0.5}
@@ -40,6 +42,24 @@ def test_a_users_settings_change_no_picture(draw, tmp_path):
     with matplotlib.rc_context(USERS):
         assert draw(tmp_path) == usual
         assert matplotlib.rcParams["text.usetex"], "the user's settings are not put back"
+
+
+def test_threads_draw_one_at_a_time(tmp_path):
+    with matplotlib.rc_context(USERS), ThreadPoolExecutor(4) as pool:
+        files = [tmp_path / f"{i}.png" for i in range(8)]
+        [*pool.map(lambda file: draw_curves([LINE], file, "a run"), files)]
+        assert matplotlib.rcParams["text.usetex"], "the user's settings are not put back"
+    assert len({file.read_bytes() for file in files}) == 1
+
+
+def test_a_line_stands_where_the_rate_falls_to_a_tenth(tmp_path):
+    lines = {}
+    for rates in ([0.1, 0.1, 0.01], [0.1, 0.05, 0.005 / 2], [0.003, 0.002, 0.00024]):
+        records = [LINE | {"step": i, "learning_rate": rate} for i, rate in enumerate(rates)]
+        figure = Figure()
+        _draw_curves(figure, records, 0.0, {})
+        lines[tuple(rates)] = len(figure.axes[0].lines) - 1  # one is the loss
+    assert [*lines.values()] == [1, 0, 0], "a rate that falls otherwise is no step"
 
 
 @pytest.mark.slow

@@ -210,8 +210,16 @@ def test_checkpoints_that_are_no_folder_are_named(copy, is_link):
     else:
         (folder / "checkpoints").write_text("")
     lines = (folder / "metrics.jsonl").read_text()
-    assert f"{folder / 'checkpoints'} is not a folder, or a link to none" in refusal(again)
+    assert f"{folder / 'checkpoints'} is not a folder: put the run's checkpoints" in refusal(again)
     assert (folder / "metrics.jsonl").read_text() == lines
+
+
+def test_another_environment_than_that_of_the_copies_is_damage(copy):
+    folder, again = copy
+    content = json.loads((folder / "config.json").read_text())
+    content["environment"]["commit"] = "another"
+    (folder / "config.json").write_text(json.dumps(content))
+    assert f"{folder / 'config.json'} is damaged: its environment is not that" in refusal(again)
 
 
 def test_a_picture_of_the_users_is_not_drawn_over(copy):

@@ -31,7 +31,7 @@ def test_they_are_recorded_by_their_name_and_found_nowhere_else(call, tmp_path):
         result_of(dataclasses.replace(config, resume=True))  # as `compare` and `--seeds` ask
     code, _, stderr = call("evaluate.py", tmp_path / "own")
     assert code == 2
-    assert "'mine', which were given in Python: expected a run on one of cifar10" in stderr
+    assert "'mine', which were given in Python: expected a run that loaded one of cifar10" in stderr
     for name, array in (("x", mine.test.images), ("y", mine.test.labels)):
         np.save(tmp_path / f"{name}.npy", array)
     files = ("--images", tmp_path / "x.npy", "--labels", tmp_path / "y.npy")

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 from support import command, records, train
 
+from jax_resnet import Classifier
 from jax_resnet.cli.train import parse_config
 from jax_resnet.errors import UserError
 from jax_resnet.run.cluster import in_a_cluster, join
@@ -23,8 +24,8 @@ FLAGS = ("--steps", "45", "--learning-rate", "0.002", "--name", "run")  # 18 ste
 SECONDS = 30  # until a process ends whose peer is gone
 
 
-def start(folder, *flags, of_each=([], [])):
-    """Two processes with a device each."""
+def start(folder, *flags, of_each=([], []), where=(None, None)):
+    """Two processes with a device each, perhaps with flags and working directories of their own."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
@@ -32,8 +33,8 @@ def start(folder, *flags, of_each=([], [])):
     environment = os.environ | {"JAX_NUM_CPU_DEVICES": "1"}
     return [
         subprocess.Popen(
-            [*words, "--process-id", str(i), *of_each[i]], env=environment, text=True, bufsize=1,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            [*words, "--process-id", str(i), *of_each[i]], env=environment, cwd=where[i],
+            text=True, bufsize=1, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )
         for i in range(2)
     ]  # fmt: skip
@@ -123,11 +124,47 @@ def test_processes_with_other_images_are_refused(tmp_path, odd):
 
 
 @pytest.mark.slow
-def test_of_several_processes_the_first_is_traced(tmp_path):
+def test_processes_with_other_weights_are_refused(whole, tmp_path):
+    net, folders = (
+        Classifier.load(whole / "classifier.safetensors"),
+        [tmp_path / "0", tmp_path / "1"],
+    )
+    for number, folder in enumerate(folders):
+        folder.mkdir()
+        other = jax.tree.map(lambda x, number=number: x + number, net.variables)
+        net.replace(variables=other).save(folder / "net.safetensors")
+    for process in start(tmp_path, "--init", "net.safetensors", where=folders):
+        _, said = process.communicate(timeout=SECONDS)
+        assert process.returncode == 2, said
+        assert "the processes were given different weights of --init" in said
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("odd", [0, 1])
+def test_where_one_cannot_go_on_all_end_with_a_message(tmp_path, odd):
+    for split, name, value in itertools.product(("train", "test"), "ab", range(64)):
+        folder = tmp_path / "data" / split / name
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (8, 8), value).save(folder / f"{value}.png")
+    flags = ["--dataset", "folder", "--image-size", "8", "8", "--channels", "1"]
+    data = [["--data-dir", str(tmp_path / ("data" if i != odd else "none"))] for i in range(2)]
+    both = start(tmp_path, *flags, of_each=data)
+    said = [process.communicate(timeout=2 * SECONDS)[1] for process in both]
+    assert both[odd].returncode == 2, said[odd]
+    assert "none, which is not a folder" in said[odd]
+    assert both[1 - odd].returncode == 1, said[1 - odd]
+    assert "another process has ended" in said[1 - odd] or "has not heard" in said[1 - odd]
+    for each in said:
+        assert "Traceback" not in each
+
+
+@pytest.mark.slow
+def test_several_processes_are_profiled(tmp_path):
     for process in start(tmp_path, "--profile", "3"):
         _, said = process.communicate(timeout=2 * SECONDS)
         assert process.returncode == 0, said
-    assert len([*(tmp_path / "run" / "profile").rglob("*.xplane.pb")]) == 1
+    assert [*(tmp_path / "run" / "profile").rglob("*.xplane.pb")]
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ from support import (
 )
 
 from jax_resnet.errors import UserError
+from jax_resnet.run import profiling
 from jax_resnet.run.profiling import Profile
 
 
@@ -45,7 +46,16 @@ def test_a_trace_that_cannot_be_written_ends_no_run(tmp_path, monkeypatch, capsy
     with Profile(tmp_path / "trace", 5, first_step=0) as profile:
         for step in range(20):
             profile.update(step)
-    assert f"{tmp_path / 'trace'} can't be written: the disk is full" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert f"{tmp_path / 'trace'}: no trace can be recorded: the disk is full" in said
+
+
+def test_of_several_processes_the_first_alone_is_traced(tmp_path, monkeypatch):
+    monkeypatch.setattr(profiling, "is_first", lambda: False)
+    monkeypatch.setattr(jax.profiler, "start_trace", lambda *_, **__: pytest.fail("it is traced"))
+    with Profile(tmp_path / "trace", 5, first_step=0) as profile:
+        for step in range(20):
+            profile.update(step)
 
 
 def test_profile_writes_a_trace_that_perfetto_opens(tmp_path):
