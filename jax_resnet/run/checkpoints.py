@@ -105,7 +105,8 @@ class Checkpoints:
             seal(folder)
 
         try:
-            self._manager.save(step, args=ocp.args.StandardSave(tree))
+            with jax.transfer_guard("allow"):  # this thread does not have the settings of the run
+                self._manager.save(step, args=ocp.args.StandardSave(tree))
             first_decides(seal_with_copies)
         except (OSError, ValueError) as error:  # TensorStore's are ValueErrors
             last = f"of step {self._steps[-1]}" if self._steps else "none"

@@ -5,6 +5,7 @@ import threading
 import jax
 import jax.numpy as jnp
 import numpy as np
+import orbax.checkpoint as ocp
 from jax.sharding import NamedSharding, PartitionSpec
 
 from jax_resnet.run.checkpoints import Checkpoints
@@ -31,3 +32,22 @@ def test_no_program_is_run_beside_those_of_training(tmp_path):
     assert not [name for name in compiled if name.startswith("checkpoints")]
     np.testing.assert_array_equal(restored["a"], value)
     assert restored["a"].sharding == everywhere
+
+
+def test_a_process_that_refuses_transfers_writes_all_the_same(tmp_path, monkeypatch):
+    save, tree = ocp.CheckpointManager.save, {"a": jnp.arange(3.0)}
+
+    def transfer_and_save(*arguments, **options):
+        jnp.negative(np.ones(3))  # as from a GPU: copies between CPU and host are never refused
+        return save(*arguments, **options)
+
+    monkeypatch.setattr(ocp.CheckpointManager, "save", transfer_and_save)
+    before = jax.config.jax_transfer_guard
+    jax.config.update("jax_transfer_guard", "disallow_explicit")
+    try:
+        checkpoints = Checkpoints(tmp_path / "checkpoints", tmp_path / "damaged")
+        checkpoints.save(1, tree, [], best=None)
+        assert checkpoints.steps == [1]
+        checkpoints.close()
+    finally:
+        jax.config.update("jax_transfer_guard", before)
