@@ -4,6 +4,7 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from typing import Any, get_args
 
 # C0 and C1 controls, marks that change the direction of text, line separators, lone surrogates.
 _CONTROLS = re.compile(
@@ -29,6 +30,13 @@ def some(names: Sequence[str], shown: int = 3) -> str:
 def as_words(value: object) -> str:
     """A value as a command line has it: several with spaces between them."""
     return " ".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
+
+
+def check_choice(name: str, value: object, choices: Any) -> None:
+    """Raises a `UserError` unless a value is one of those of an annotated `Literal`."""
+    names = get_args(get_args(choices)[0])
+    if value not in names:
+        raise UserError(f"`{name}` is {value!r}, expected one of {', '.join(map(repr, names))}")
 
 
 def refuse_given(options: Mapping[str, object], where: str) -> None:

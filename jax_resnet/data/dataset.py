@@ -10,7 +10,7 @@ import numpy as np
 from typing_extensions import Doc
 
 from jax_resnet.classifier import check_class_names, check_distinct
-from jax_resnet.errors import UserError, printable
+from jax_resnet.errors import UserError, check_choice, printable
 
 Normalization = Annotated[
     Literal["channel", "pixel"],
@@ -204,7 +204,11 @@ def statistics(images: np.ndarray, normalization: Normalization) -> tuple[np.nda
     Returns:
         float64 mean, `(channels,)` or `(height, width, channels)`, and std, `(channels,)`, of at
         least `MIN_STD`, so that images of one value can be divided by it.
+
+    Raises:
+        UserError: for another `normalization`.
     """
+    check_choice("normalization", normalization, Normalization)
     channels = images.shape[-1]
     match normalization:
         case "channel":

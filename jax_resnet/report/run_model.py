@@ -70,7 +70,11 @@ def run_dataset(classifier: Classifier | None, folder: Path, given: dict[str, An
                 "leave it out"
             )
     if own := own_data(run.config_file):
-        way = "evaluate.py scores it with `images` and `labels`" if classifier else "go on with it"
+        way = (
+            "the command evaluate scores it with `images` and `labels`"
+            if classifier
+            else "go on with it"
+        )
         raise UserError(
             f"{folder} is trained on the images {own!r}, which were given in Python: expected a "
             f"run that loaded one of {', '.join(DATASETS)}; {way}"

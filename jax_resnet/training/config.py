@@ -46,7 +46,8 @@ class Config:
     """The hyper-parameters of a run, and where it is kept. The defaults are the recipe `article`.
 
     In Python the name of a recipe sets no other field, but for the paper's `warmup` of deep nets:
-    take `RECIPES[name]` of `jax_resnet.training.recipes`, with `dataclasses.replace` for changes.
+    take `RECIPES[name]` of `jax_resnet.training.recipes`, with `dataclasses.replace` for changes
+    (with `freeze` of the recipe `fast`, `optimizer="sgd"` and the values that it needs too).
 
     Raises:
         UserError: for a value of another type or out of bounds, naming the field, the value and

@@ -11,7 +11,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int, Key
 from typing_extensions import Doc
 
-from jax_resnet.errors import UserError
+from jax_resnet.errors import UserError, check_choice
 from jax_resnet.model import ResNet
 
 Metrics = dict[str, Any]
@@ -21,7 +21,7 @@ Freeze = Annotated[
     Doc(
         "Train all layers of the net of `init` (none), or the last one only (stages): the others, "
         "and BatchNorm's running statistics, which it then normalizes by, stay as they are there. "
-        "SGD trains the last layer, whatever the optimizer."
+        "A run trains the last layer by SGD."
     ),
 ]
 # Weight of the squared difference between the logits of two views: as in Dual-Cutout of
@@ -31,7 +31,8 @@ CONSISTENCY = 0.1
 
 class TrainState(train_state.TrainState):
     """Flax's `TrainState` (step, params, opt_state, apply_fn, tx) with BatchNorm's running
-    statistics, the loss's label smoothing, and which layers are frozen."""
+    statistics, the loss's label smoothing, and which layers are frozen. `init` makes one; `create`,
+    which is Flax's, makes one of which all layers are trained."""
 
     batch_stats: Any
     label_smoothing: float = struct.field(pytree_node=False, default=0.0)
@@ -58,8 +59,9 @@ class TrainState(train_state.TrainState):
             freeze: see `Freeze`.
 
         Raises:
-            UserError: for another `label_smoothing`.
+            UserError: for another `label_smoothing` or `freeze`.
         """
+        check_choice("freeze", freeze, Freeze)
         if not 0 <= label_smoothing < 1:
             raise UserError(f"`label_smoothing` is {label_smoothing}, expected from 0 to below 1")
         variables = jax.jit(model.init)(key, jnp.zeros((1, *image_shape), model.param_dtype))

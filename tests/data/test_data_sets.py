@@ -159,6 +159,13 @@ def test_images_of_another_shape_than_those_of_training_are_refused(shape):
         Dataset("mine", train, train, test, ("a", "b"), flippable=True)
 
 
+def test_statistics_by_something_else_are_refused():
+    with pytest.raises(
+        UserError, match="`normalization` is 'image', expected one of 'channel', 'pi"
+    ):
+        statistics(np.zeros((2, 4, 4, 3), np.uint8), "image")
+
+
 def test_statistics_are_by_channel_or_the_mean_by_pixel():
     images = np.random.default_rng(0).integers(0, 256, (9, 4, 5, 3), dtype=np.uint8)
     mean, std = statistics(images, "channel")

@@ -255,6 +255,11 @@ def test_a_smoothing_of_all_targets_is_refused():
         TrainState.init(jax.random.key(0), ResNet(8), optax.sgd(0.1), (8, 8, 1), 1.5)
 
 
+def test_layers_that_no_name_stands_for_are_not_frozen():
+    with pytest.raises(UserError, match="`freeze` is 'stage', expected one of 'none', 'stages'"):
+        TrainState.init(jax.random.key(0), ResNet(8), optax.sgd(0.1), (8, 8, 3), freeze="stage")
+
+
 def test_no_devices_are_refused():
     with pytest.raises(UserError, match="`devices` is empty, expected at least one"):
         make_mesh([])
