@@ -14,8 +14,7 @@ AXES = {"depth": "layers", "batch_size": "images a step", "devices": "devices"}
 
 def draw_figure(rows: Sequence[dict[str, Any]], path: Path) -> None:
     """Writes a PNG: milliseconds per image of a training step, a line for each implementation."""
-    with drawing() as Figure:
-        figure = Figure(figsize=(11, 3.6), layout="constrained")
+    with drawing(11, 3.6) as figure:
         _draw(figure, rows)
         write_figure(figure, path)
 

@@ -17,15 +17,14 @@ from jax_resnet.files import replace_file
 
 MAX_COLUMNS = 8
 MAX_IN_GRID = 400
-
-
 _LOCK = threading.Lock()  # matplotlib's settings are those of all threads
 
 
 @contextmanager
-def drawing(**style: Any) -> Iterator[Any]:
-    """Yields matplotlib's `Figure`; in the block its own defaults and `style` hold, and nothing of
-    the user's settings, which may ask for what is not installed. One thread draws at a time.
+def drawing(width: float, height: float, **style: Any) -> Iterator[Any]:
+    """Yields an empty figure, of a size in inches. In the block matplotlib's own defaults and
+    `style` hold, and nothing of the user's settings, which may ask for what is not installed. One
+    thread draws at a time.
 
     Raises:
         UserError: if matplotlib can't be imported with these settings.
@@ -39,7 +38,7 @@ def drawing(**style: Any) -> Iterator[Any]:
     settings: Any = dict(matplotlib.rcParamsDefault) | style
     del settings["backend"]
     with _LOCK, matplotlib.rc_context(settings):
-        yield Figure
+        yield Figure(figsize=(width, height), layout="constrained")
 
 
 def draw_curves(
@@ -59,8 +58,7 @@ def draw_curves(
         label_smoothing: of the training loss, which the legend says; that of validation has none.
         references: accuracies to compare with, by their names in the legend.
     """
-    with drawing() as Figure:
-        figure = Figure(figsize=(10, 4), layout="constrained")
+    with drawing(10, 4) as figure:
         figure.suptitle(title, parse_math=False)
         _draw_curves(figure, records, label_smoothing, references or {})
         write_figure(figure, path)
@@ -139,8 +137,7 @@ def draw_grid(
     """Writes a PNG of images, a caption above each, in rows of up to `MAX_COLUMNS`."""
     columns = min(len(images), MAX_COLUMNS)
     rows = math.ceil(len(images) / columns)
-    with drawing() as Figure:
-        figure = Figure(figsize=(1.6 * columns, 1.9 * rows), layout="constrained")
+    with drawing(1.6 * columns, 1.9 * rows) as figure:
         all_axes = figure.subplots(rows, columns, squeeze=False).ravel()
         for axes in all_axes:
             axes.axis("off")

@@ -136,7 +136,7 @@ def check_grid(path: Path | None, count: int) -> None:
     """Raises a `UserError` for a picture that can't be made, before anything is computed."""
     if path is None:
         return
-    with drawing():  # if matplotlib is missing, that is said now
+    with drawing(1, 1):  # if matplotlib is missing, that is said now
         pass
     refuse_existing(path, "name a new file as `grid`")
     if count > MAX_IN_GRID:

@@ -40,8 +40,7 @@ def draw_comparison(groups: Sequence[Group], folder: Path) -> list[Path]:
 
 
 def _figure(path: Path, draw: Callable[..., None], *arguments: Any) -> Path:
-    with drawing() as Figure:
-        figure = Figure(figsize=(7, 4.5), layout="constrained")
+    with drawing(7, 4.5) as figure:
         draw(figure, *arguments)
         write_figure(figure, path)
     return path

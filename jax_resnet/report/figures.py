@@ -115,8 +115,8 @@ def _plain(name: str) -> str:
 
 
 def _svg(draw: Callable[[Any], None], name: str) -> str:
-    with drawing(**_STYLE, **{"svg.hashsalt": name}) as Figure:  # ids differ between figures
-        figure = Figure(figsize=(5, 3.4), layout="constrained")
+    style = _STYLE | {"svg.hashsalt": name}  # ids differ between figures
+    with drawing(5, 3.4, **style) as figure:
         draw(figure.subplots())
         text = io.StringIO()
         figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})

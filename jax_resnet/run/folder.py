@@ -23,6 +23,7 @@ from jax_resnet.run.records import (
     read_records,
     read_start_lines,
     refuse_other_data,
+    refuse_other_environment,
 )
 
 
@@ -162,17 +163,12 @@ class OpenRun(Run):
     def check_checkpoints(self, refuse_others: Callable[[Path], None]) -> None:
         """Raises a `UserError` if a checkpoint is another run's, or has another environment; or if
         the run is finished and its best one is lost, or all are."""
-        environment = read_environment(self.config_file)
-        is_new = "fingerprints" in environment  # older runs have no copies
+        is_new = "fingerprints" in read_environment(self.config_file)  # older runs have no copies
         for step in self._saved.steps:
             copy = self._saved.copy(step, self.config_file)
             if is_new or copy.exists():
                 refuse_others(copy)
-                if read_environment(copy) != environment:
-                    raise UserError(
-                        f"{self.config_file} is damaged: its environment is not that of its copy "
-                        f"{copy}, which can take its place"
-                    )
+                refuse_other_environment(self.config_file, copy)
         if self.result_file.exists():
             if self.latest is None:
                 raise UserError(self._is_over())

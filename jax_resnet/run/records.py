@@ -130,3 +130,12 @@ def refuse_other_data(config_file: Path, data: dict[str, Any]) -> None:
                 f"{config_file}: {DATA[name]} were {had[name]!s:.400}, and are {now!s:.400}: "
                 "expected what the run was trained on"
             )
+
+
+def refuse_other_environment(config_file: Path, copy: Path) -> None:
+    """Raises a `UserError` if a `config.json` has another environment than a checkpoint's copy."""
+    if read_environment(config_file) != read_environment(copy):
+        raise UserError(
+            f"{config_file} is damaged: its environment is not that of its copy {copy}, which can "
+            "take its place"
+        )

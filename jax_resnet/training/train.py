@@ -116,7 +116,9 @@ def open_training(
     check_same(data_set, "images")
     check_suits(config, dataset)
     given = read_init(config, dataset)
-    check_same(identity(given) or None, "weights of `init`")
+    weights = identity(given)
+    check_same(weights or None, "weights of `init`")
+    data_set |= weights
     raise_if_stopped(stops)
     mesh = programs.mesh
     announce(config.run_name, dataset.name, dataset.counts, list(mesh.devices.flat))
@@ -124,7 +126,6 @@ def open_training(
     settings["flip"] = config.mirroring
     if config.data_dir is not None:  # it is to be found from other working directories too
         settings["data_dir"] = str(config.data_dir.expanduser().absolute())
-    data_set |= identity(given)
     is_own = not dataset.is_loaded or dataset.name != config.dataset
     if is_own:
         data_set[OWN_DATA] = dataset.name

@@ -125,10 +125,8 @@ def test_processes_with_other_images_are_refused(tmp_path, odd):
 
 @pytest.mark.slow
 def test_processes_with_other_weights_are_refused(whole, tmp_path):
-    net, folders = (
-        Classifier.load(whole / "classifier.safetensors"),
-        [tmp_path / "0", tmp_path / "1"],
-    )
+    net = Classifier.load(whole / "classifier.safetensors")
+    folders = [tmp_path / "0", tmp_path / "1"]
     for number, folder in enumerate(folders):
         folder.mkdir()
         other = jax.tree.map(lambda x, number=number: x + number, net.variables)
