@@ -40,10 +40,10 @@ import optax
 from flax import traverse_util
 
 from jax_resnet import Classifier
-from jax_resnet.cli import main, with_flags
+from jax_resnet.cli import main
 from jax_resnet.cli.train import parse_config
 from jax_resnet.data import split_validation, statistics
-from jax_resnet.errors import UserError
+from jax_resnet.errors import UserError, with_flags
 from jax_resnet.pretrained import find_classifier
 from jax_resnet.training import batches, programs, train
 from jax_resnet.training import config as configs

@@ -20,9 +20,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import FrameType
 
-from jax_resnet.cli import discard_stdout, with_flags
+from jax_resnet.cli import discard_stdout
 from jax_resnet.cli.train import parse_config
-from jax_resnet.errors import UserError
+from jax_resnet.errors import UserError, with_flags
 from jax_resnet.files import read_json
 from jax_resnet.run.folder import Run
 from jax_resnet.run.signals import SIGHUP

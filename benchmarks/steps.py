@@ -110,7 +110,6 @@ def whole_loop(case: Case) -> Run:
         run=folder,
         curves=Curves(config, folder, {}),
         data=data,
-        schedule=lambda step: 0.1,
         classify=unused,
         validation=None,
     )

@@ -46,6 +46,11 @@ def refuse_given(options: Mapping[str, object], where: str) -> None:
             raise UserError(f"`{name}` is {as_words(value)}, expected none {where}")
 
 
+def with_flags(message: str) -> str:
+    """A message, its arguments named as flags: `` `val_fraction` `` is --val-fraction."""
+    return re.sub(r"`(\w+)`", lambda match: "--" + match[1].replace("_", "-"), message)
+
+
 def printable(text: object) -> str:
     """Text on one line for a terminal: control characters, of a file name for example, escaped."""
     return _CONTROLS.sub(lambda match: match[0].encode("unicode_escape").decode(), str(text))

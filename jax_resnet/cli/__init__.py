@@ -10,7 +10,7 @@ import sys
 import warnings
 from typing import Any
 
-from jax_resnet.errors import UserError, say
+from jax_resnet.errors import UserError, say, with_flags
 
 COMMANDS = {
     "train": "Train a CIFAR-10 ResNet, with one seed or several, or continue a run.",
@@ -117,11 +117,6 @@ def _missing_device() -> str | None:
             "jax[cuda13], a TPU jax[tpu]; without JAX_PLATFORMS JAX takes what there is)"
         )
     return None
-
-
-def with_flags(message: str) -> str:
-    """A library's message, its arguments named as flags: `` `val_fraction` `` is --val-fraction."""
-    return re.sub(r"`(\w+)`", lambda match: "--" + match[1].replace("_", "-"), message)
 
 
 def _named(arguments: list[str]) -> list[str]:

@@ -5,7 +5,7 @@ import os
 import re
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,8 +28,8 @@ class _Manager(ocp.CheckpointManager):
 class Checkpoints:
     """The checkpoints in a folder, which are good from when their checksums are written.
 
-    A single process writes them in a thread, while the training goes on; whatever else is asked for
-    waits until the last one is written, and raises its `UserError` if that failed.
+    A single process writes them in a thread, while the training goes on; every other method waits
+    until the last one is written, and raises its `UserError` if that failed.
 
     A checkpoint that is half written, half deleted or damaged when a run is opened is moved to
     `damaged` and named on stderr: it is never read, and never deleted. Several processes write
@@ -115,9 +115,10 @@ class Checkpoints:
             ) from error
         self._steps.append(step)
         for old in [each for each in self._steps[:-2] if each != best]:
-            if is_first():
-                (self._folder / str(old) / CHECKSUMS).unlink()
-            self._manager.delete(old)
+            with writing(self._folder), suppress(FileNotFoundError):  # somebody deleted it
+                if is_first():
+                    (self._folder / str(old) / CHECKSUMS).unlink(missing_ok=True)
+                self._manager.delete(old)
             self._steps.remove(old)
 
     def restore(self, step: int, like: Any) -> Any:

@@ -82,7 +82,7 @@ def _cores() -> int:
 
 
 def _cpu() -> str:
-    """The model, and the vectors that it has; both decide how XLA computes on it."""
+    """The CPU's model and its vector extensions; both decide how XLA computes on it."""
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:

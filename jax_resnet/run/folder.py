@@ -97,14 +97,10 @@ class Run:
         """Whether a run is there to resume; a `UserError` if neither it nor a new one can be."""
         refuse_file(self.folder)
         refuse_file(self.checkpoints, "put the run's checkpoints back, or ")
-        if self.config_file.exists():
-            refuse_changes(self.config_file)
-            self._refuse(resume)
-            return True
-        self._refuse_remains()
-        return False
-
-    def _refuse(self, resume: bool) -> None:
+        if not self.config_file.exists():
+            self._refuse_remains()
+            return False
+        refuse_changes(self.config_file)
         if not resume:
             raise UserError(
                 f"{self.folder} holds a run already: add `resume` to continue it, on the same "
@@ -112,6 +108,7 @@ class Run:
             )
         if self.result_file.exists() and not saved_step(self.checkpoints):
             raise UserError(self._is_over())
+        return True
 
     def _is_over(self) -> str:
         return (

@@ -1,4 +1,4 @@
-"""A trace of some steps, for Perfetto or xprof."""
+"""A trace of some steps, for Perfetto or XProf."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,12 +9,12 @@ import jax
 from jax_resnet.errors import UserError, say
 from jax_resnet.run.distributed import is_first
 
-SKIPPED = 3  # steps that compile, or are not yet like all others
+SKIPPED = 3  # the first steps, which are not yet like all others
 
 
 class Profile:
     """Records `steps` steps after the first few into `folder`, of several processes in the first;
-    nothing where `steps` is 0. What can't be recorded is said, and the run goes on."""
+    nothing where `steps` is 0. A failure is printed, and the run continues."""
 
     def __init__(self, folder: Path, steps: int, first_step: int) -> None:
         if steps and folder.exists() and not folder.is_dir():

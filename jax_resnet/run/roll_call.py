@@ -60,7 +60,8 @@ def _gather(port: int, num_processes: int) -> str:
             try:
                 other = held.enter_context(server.accept()[0])
                 other.settimeout(2)
-                hello, count, number = _line(other).split()
+                hello, *numbers = _line(other).split()
+                count, number = map(int, numbers)
             except TimeoutError:
                 if time.monotonic() > deadline:
                     answer = (
@@ -69,14 +70,14 @@ def _gather(port: int, num_processes: int) -> str:
                 continue
             except (OSError, ValueError):  # something else looked whether the port is open
                 continue
-            if hello != HELLO or not number.isdecimal():
+            if hello != HELLO:
                 continue
             others.append(other)
-            if int(count) != num_processes:
+            if count != num_processes:
                 answer = f"`num_processes` is {num_processes} in one process, {count} in another"
-            elif int(number) not in missing:
+            elif number not in missing:
                 answer = f"two processes have the `process_id` {number}"
-            missing.discard(int(number))
+            missing.discard(number)
         for other in others:
             with suppress(OSError):
                 other.sendall(f"{HELLO} {answer}\n".encode())
@@ -98,7 +99,7 @@ def _report(host: str, port: int, num_processes: int, process_id: int) -> str:
         if answer.startswith(HELLO):
             return answer.removeprefix(HELLO).strip()
         if answer:
-            return "another program answers there, or a run that these processes have no part in"
+            return "another program or another run answers there"
         if time.monotonic() > deadline:
             return f"the first process is not there: {reason}"
         time.sleep(0.5)

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from signal import SIGINT, SIGTERM
@@ -9,7 +10,7 @@ from typing import Any
 
 import jax
 
-from jax_resnet.errors import say
+from jax_resnet.errors import UserError, say
 
 SIGHUP = getattr(signal, "SIGHUP", None)  # which Windows lacks
 
@@ -56,6 +57,11 @@ def _handled_by(answer: Callable[[int], None]) -> Iterator[None]:
     # Several processes must stop at the same step: JAX handles SIGTERM itself, and tells the
     # others.
     several = jax.distributed.is_initialized()
+    if threading.current_thread() is not threading.main_thread():
+        raise UserError(
+            "signals reach Python's main thread only: call this there, or give `train` a list, "
+            "`signals`"
+        )
     numbers = [SIGINT] if several else [SIGINT, SIGTERM]
     if SIGHUP is not None and signal.getsignal(SIGHUP) is not signal.SIG_IGN:  # as under nohup
         numbers.append(SIGHUP)

@@ -17,8 +17,8 @@ from jax_resnet.training.recipes import RECIPES
 
 
 def load_aloud(config: Config) -> Dataset:
-    """`load_images(config)`; says which data set is loaded, and what its validation images are not;
-    a signal raises `Interrupted`."""
+    """`load_images(config)`; prints which data set is loaded and, of a folder, what is unexpected
+    about its validation images. A signal raises `Interrupted`."""
     say_first(f"loading {config.dataset}")
     with raise_signals():
         images = load_images(config)
@@ -28,8 +28,9 @@ def load_aloud(config: Config) -> Dataset:
 
 
 def say_validation(images: Dataset, config: Config) -> None:
-    """Says if a folder's validation images are others than its flags suggest, or if those that are
-    taken of the training images are copies of others; of several seeds for the first one."""
+    """Prints a line if a folder's own validation images leave `val_fraction` without effect, if the
+    flags leave none, or if those taken from the training images have copies there (of several
+    seeds, for the first one)."""
     share = config.val_fraction
     if count := len(images.validation):
         if share != RECIPES[config.recipe].val_fraction:
@@ -75,7 +76,7 @@ def finished(config: Config) -> dict[str, Any] | None:
         UserError: if that run had other hyper-parameters, or as `refuse_test_scores`.
     """
     run = Run(config.folder)
-    if not run.result_file.exists():
+    if not (run.result_file.exists() and run.config_file.exists()):
         return None
     refuse_changes(config, run.config_file)
     refuse_test_scores(config)

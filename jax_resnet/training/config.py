@@ -45,9 +45,10 @@ RecipeName = Literal["article", "paper", "fast", "long"]
 class Config:
     """The hyper-parameters of a run, and where it is kept. The defaults are the recipe `article`.
 
-    In Python the name of a recipe sets no other field, but for the paper's `warmup` of deep nets:
-    take `RECIPES[name]` of `jax_resnet.training.recipes`, with `dataclasses.replace` for changes
-    (with `freeze` of the recipe `fast`, `optimizer="sgd"` and the values that it needs too).
+    In Python `recipe` is only a name, and sets no other field (but `warmup` of the paper's deep
+    nets). For its values take `RECIPES[name]` of `jax_resnet.training.recipes`, and change them by
+    `dataclasses.replace` (for `freeze` with the recipe `fast`, `optimizer="sgd"` and the values
+    that it needs too).
 
     Raises:
         UserError: for a value of another type or out of bounds, naming the field, the value and
@@ -184,7 +185,7 @@ class Config:
 
     @property
     def scored_split(self) -> Literal["test", "validation"]:
-        """The images that the result is about."""
+        """The split that the result's scores are of."""
         return "test" if self.test else "validation"
 
     def each_seed(self) -> Iterator["Config"]:

@@ -51,8 +51,9 @@ def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def refuse_changes(config: Config, file: Path) -> None:
     """Raises a `UserError` that names the hyper-parameters that differ from those in a run's
     `config.json`; what is missing there had its default."""
+    values = read_config(file)
     try:
-        before = Config(**read_config(file))
+        before = Config(**values)
     except UserError as error:
         raise UserError(f"{file} is damaged: {error}") from error
     old = before.hyper_parameters()
@@ -64,16 +65,12 @@ def refuse_changes(config: Config, file: Path) -> None:
     if changed:
         way = "; choose another `name`"
         if old | {"steps": config.steps} == config.hyper_parameters():
-            way = _why_no_other_steps(before, file.parent)
+            reason = why_steps_are_fixed(before.schedule)
+            way += (
+                f": the `schedule` {before.schedule} {reason}, so earlier steps would have had "
+                f"other learning rates; `init` {file.parent} trains its net further, when it is "
+                "finished"
+            )
         raise UserError(
             f"{file.parent} holds a run with other hyper-parameters: {'; '.join(changed)}{way}"
         )
-
-
-def _why_no_other_steps(before: Config, folder: Path) -> str:
-    """Why a run has no other number of steps, and how its net is trained on."""
-    return (
-        f"; choose another `name`: the `schedule` {before.schedule} "
-        f"{why_steps_are_fixed(before.schedule)}, so earlier steps would have had other learning "
-        f"rates; `init` {folder} trains its net further, when it is finished"
-    )

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import wraps
 from typing import Annotated, Any, Literal, assert_never
 
@@ -39,23 +38,33 @@ def dispatch_on(platform: str) -> Dispatch:
             return "loop"
 
 
-@dataclass(frozen=True)
 class Jitted:
     """A jitted function whose compilation can be made, and timed, before the first call.
 
-    Attributes:
-        run: the function.
-        programs: what `run` calls, each from `jax.jit`.
+    As a graph, what it does becomes one CUDA graph, from the second call with arguments of some
+    shapes on. The first one launches each kernel, since cuDNN loads its kernels when they are first
+    launched, which it can't while they are recorded. `XLA_FLAGS` that name the same option take
+    precedence.
     """
 
-    run: Step
-    programs: tuple[Any, ...]
+    def __init__(self, function: Step, graph: bool = False, **options: Any) -> None:
+        self.programs = [jax.jit(function, **options)]
+        self._seen: set[tuple[tuple[int, ...], ...]] = set()
+        given = os.environ.get("XLA_FLAGS", "")
+        if graph and next(iter(GRAPH_OPTIONS)) not in given and knows(GRAPH_OPTIONS):
+            self.programs.append(jax.jit(function, compiler_options=GRAPH_OPTIONS, **options))
 
     def __call__(self, *arguments: Any) -> Any:
-        return self.run(*arguments)
+        if len(self.programs) == 1:
+            return self.programs[0](*arguments)
+        shapes = tuple(map(jnp.shape, jax.tree.leaves(arguments)))
+        launched, graph = self.programs
+        program = graph if shapes in self._seen else launched
+        self._seen.add(shapes)
+        return program(*arguments)
 
     def compile(self, *arguments: Any) -> None:
-        """Compiles for such arguments, and runs nothing; calls then find it in JAX's cache."""
+        """Compiles for arguments like these, without a step; later calls use JAX's cache."""
         for program in self.programs:
             program.lower(*arguments).compile()
 
@@ -78,11 +87,11 @@ def jit_steps(
     step = of_each_run(step)
     match dispatch:
         case "step":
-            return jit_once(step, **options)
+            return Jitted(step, **options)
         case "loop":
-            return jit_once(loop(step, next_step), **options)
+            return Jitted(loop(step, next_step), **options)
         case "graph":
-            return jit_graph(loop(step, next_step, pack), **options)
+            return Jitted(loop(step, next_step, pack), graph=True, **options)
         case _:
             assert_never(dispatch)
 
@@ -141,33 +150,6 @@ def pack(tree: Any) -> tuple[tuple[jax.Array, list[Any]], Callable[[Any], Any]]:
         return jax.tree.unflatten(structure, [next(floats if f else others) for f in is_float])
 
     return (vector, [x for x, yes in zip(leaves, is_float, strict=True) if not yes]), unpack
-
-
-def jit_once(function: Step, **options: Any) -> Jitted:
-    """`jax.jit`: one program."""
-    jitted = jax.jit(function, **options)
-    return Jitted(jitted, (jitted,))
-
-
-def jit_graph(function: Step, **options: Any) -> Jitted:
-    """`jax.jit`, with what the function does as one CUDA graph, from its second call on.
-
-    The first call with arguments of some shapes launches each kernel, since cuDNN loads its kernels
-    when they are first launched, which it can't while they are recorded. `XLA_FLAGS` that name the
-    same option take precedence.
-    """
-    if next(iter(GRAPH_OPTIONS)) in os.environ.get("XLA_FLAGS", "") or not knows(GRAPH_OPTIONS):
-        return jit_once(function, **options)
-    launched, seen = jax.jit(function, **options), set[tuple[tuple[int, ...], ...]]()
-    graph = jax.jit(function, compiler_options=GRAPH_OPTIONS, **options)
-
-    def run(*arguments: Any) -> Any:
-        shapes = tuple(map(jnp.shape, jax.tree.leaves(arguments)))
-        ready = shapes in seen
-        seen.add(shapes)
-        return (graph if ready else launched)(*arguments)
-
-    return Jitted(run, (launched, graph))
 
 
 def knows(options: dict[str, str]) -> bool:

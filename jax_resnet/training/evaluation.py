@@ -84,8 +84,8 @@ def evaluate(classifier: Classifier, split: Padded, precision: str = "float32") 
         precision: of matrix products, as in `jax.default_matmul_precision`.
 
     Raises:
-        UserError: if the split is empty, if a logit is not finite, or if a label is none of the
-            classifier's classes.
+        UserError: if the split is empty, if a logit is not finite, or if a label is not one
+            of the classifier's classes.
     """
     if not len(split.labels):
         raise UserError("the split has no images, expected at least one")

@@ -20,6 +20,7 @@ from jax_resnet.training.config import Config
 from jax_resnet.training.curves import Curves
 from jax_resnet.training.dispatch import step_of
 from jax_resnet.training.evaluation import Padded, evaluate
+from jax_resnet.training.optimizer import make_schedule
 from jax_resnet.training.programs import Programs
 from jax_resnet.training.step import Metrics, TrainState
 from jax_resnet.training.together import stack, unstack
@@ -34,7 +35,6 @@ class Training:
         run: where it is kept.
         curves: its picture.
         data: from `device_data`.
-        schedule: the learning rate of a step.
         classify: the `Classifier` of a state.
         validation: from `to_device`; None where there are no validation images.
     """
@@ -43,9 +43,12 @@ class Training:
     run: OpenRun
     curves: Curves
     data: tuple[jax.Array, ...]
-    schedule: Callable[[int], Any]
     classify: Callable[[TrainState], Classifier]
     validation: Padded | None
+
+    def learning_rate(self, step: int) -> float:
+        """SGD's learning rate at a step."""
+        return float(make_schedule(self.config, self.config.learning_rate)(step))
 
 
 def fit(
@@ -74,7 +77,7 @@ def fit(
     data, step = stack([each.data for each in trainings]), int(states[0].step)
     label = label_of(trainings, programs)
     if step < config.steps:
-        compile_ahead(trainings, programs, stack(states), stack(totals), data)
+        compile_ahead(trainings, programs, label, stack(states), stack(totals), data)
         raise_if_stopped(stops)
     with (
         Progress(config.steps, config.batch_size, step, label) as progress,
@@ -121,11 +124,10 @@ def draw_epochs(trainings: Sequence[Training], programs: Programs, step: int) ->
 
 
 def compile_ahead(
-    trainings: Sequence[Training], programs: Programs, state: TrainState, *others: Any
+    trainings: Sequence[Training], programs: Programs, label: str, state: TrainState, *others: Any
 ) -> None:
     """Compiles an epoch's programs, and says how long that took: the times that are shown and
     written afterwards are those of training alone."""
-    label = label_of(trainings, programs)
     say_first(f"{label}compiling the training step")
     started = time.monotonic()
     programs.advance.compile(state, *others, draw_epochs(trainings, programs, int(step_of(state))))
@@ -170,7 +172,7 @@ def summarize(
         "train_loss": float(sums["loss"]) / steps,
         "train_accuracy": float(sums["accuracy"]) / steps,
         "gradient_norms": {k: float(v) / steps for k, v in sums["gradient_norms"].items()},
-        "learning_rate": float(training.schedule(step - 1)),
+        "learning_rate": training.learning_rate(step - 1),
         "images_per_second": images_per_second,
         **{f"validation_{k}": scores[k] for k in ("loss", "accuracy") if scores},
     }
@@ -231,7 +233,7 @@ def check_finite(training: Training, state: TrainState, totals: Metrics) -> None
     rates = ["`learning_rate`"]
     if training.config.optimizer == "muon":
         rates.append("`muon_learning_rate`")
-    rate, latest = float(training.schedule(bad_step)), training.run.latest
+    rate, latest = training.learning_rate(bad_step), training.run.latest
     raise UserError(
         f"{what} is not finite at step {bad_step}, learning rate {rate:g}; "
         f"the last good checkpoint is {'none' if latest is None else f'of step {latest}'}: "

@@ -1,9 +1,8 @@
 """The same run with several seeds: each on a device of its own, or one after the other.
 
-Seeds need no communication, so eight chips train eight nets in the time of one. Each run is
-exactly the one that its seed alone would be: the same program, on one device. On a GPU, which a
-small net leaves mostly idle, one program trains a few of them; each run is then the one that its
-seed alone would be, up to rounding.
+Seeds need no communication, so eight chips train eight nets in the time of one. On CPUs and TPUs
+each run has the bits that its seed alone has on one device. On a GPU, which a small net leaves
+mostly idle, one program trains a few of them, and they are equal to those up to rounding.
 """
 
 import statistics
@@ -35,7 +34,7 @@ def train_seeds(config: Config) -> dict[str, Any]:
     Raises:
         UserError: if `config.seeds` is 1; if the common folder holds something else; as
             `train_on_devices`.
-        Interrupted: when stopped; every begun run is saved.
+        Interrupted: when stopped; every run that has begun is saved.
     """
     if config.seeds == 1:
         raise UserError("`seeds` is 1, expected 2 or more: `train` trains one")

@@ -19,9 +19,9 @@ HEAD = "head"  # the layer whose outputs are the classes
 Freeze = Annotated[
     Literal["none", "stages"],
     Doc(
-        "Train all layers of the net of `init` (none), or the last one only (stages): the others, "
-        "and BatchNorm's running statistics, which it then normalizes by, stay as they are there. "
-        "A run trains the last layer by SGD."
+        "Train all layers (none), or the last one only (stages): the others, and BatchNorm's "
+        "running statistics, by which it then normalizes, stay as in the net of `init`. SGD trains "
+        "the last layer."
     ),
 ]
 # Weight of the squared difference between the logits of two views: as in Dual-Cutout of

@@ -23,7 +23,6 @@ from jax_resnet.training.curves import Curves
 from jax_resnet.training.evaluation import classifier_of, evaluate, to_device
 from jax_resnet.training.initial import identity, read_init, start_from
 from jax_resnet.training.loop import Training, fit
-from jax_resnet.training.optimizer import make_schedule
 from jax_resnet.training.programs import (
     Programs,
     device_data,
@@ -51,8 +50,8 @@ def train(
         dataset: loaded and split, as by `load_dataset(config)`; or images of your own, whose
             name the run then records beside `config.dataset`, even if the two are equal.
         devices: to split each batch over; by default all, those of other processes too.
-        signals: the run stops when a signal's number is appended; by default SIGINT and SIGTERM
-            stop it, which takes Python's main thread.
+        signals: the run stops when a signal's number is appended; by default SIGINT, SIGTERM and
+            SIGHUP stop it, which works in Python's main thread only.
         on_epoch: is called with each epoch's record, a line of `metrics.jsonl`, when that line and
             its checkpoint are written; of several processes in the first one. JAX's settings are
             then the run's: 32 bits, for example.
@@ -110,7 +109,7 @@ def open_training(
     programs: Programs,
     stops: list[int],
 ) -> tuple[Training, dict[str, Any]]:
-    """Opens a run until `held` ends; and the state and totals that it starts from."""
+    """Opens a run, which `held` closes; returns it with the state and totals it starts from."""
     check_recipe(config)
     data_set = dataset.identity()
     check_same(data_set, "images")
@@ -143,7 +142,6 @@ def open_training(
         run=run,
         curves=Curves(config, run, {} if is_own else published(config)),
         data=data,
-        schedule=make_schedule(config, config.learning_rate),
         classify=lambda state: classifier_of(config, dataset, state.variables, *data[2:]),
         validation=to_device(dataset.validation, sharding=replicated(mesh))
         if len(dataset.validation)

@@ -14,7 +14,7 @@ from typing import Any
 import jax
 
 from jax_resnet.data import Dataset
-from jax_resnet.errors import UserError, say
+from jax_resnet.errors import UserError, say, with_flags
 from jax_resnet.run.checkpoints import saved_step
 from jax_resnet.run.folder import Run
 from jax_resnet.run.records import refuse_other_data
@@ -25,7 +25,7 @@ from jax_resnet.training.dispatch import GPUS
 from jax_resnet.training.initial import identity, read_init
 from jax_resnet.training.train import check_suits, train_together
 
-MAX_RUNS = 4  # in a program: their 64 channels fill an H100's tensor cores, eight are no faster
+MAX_RUNS = 4  # in a program: with four, 64 channels fill an H100's tensor cores; eight gain nothing
 Turn = dict[int, Config]  # runs by their number
 Ends = dict[int, dict[str, Any] | UserError]  # by the run's number, its result or why it has none
 
@@ -34,9 +34,10 @@ def train_on_devices(devices: Sequence[jax.Device], config: Config) -> list[dict
     """The result of the run of each seed; a thread for each device takes turn after turn.
 
     Raises:
-        UserError: of the first run that can't begin or go on with these images, before any does;
-            of the first one that fails, which is said at once, after the others' end.
-        Interrupted: when stopped; every begun run is saved.
+        UserError: before any run is trained, of the first one that can't begin or continue with
+            these images; after all have ended, of the first one that failed (which is printed when
+            it fails).
+        Interrupted: when stopped; every run that has begun is saved.
     """
     for run in begun(config):
         result_of(run)
@@ -134,5 +135,5 @@ def train_group(group: Turn, images: Dataset, device: jax.Device, signals: list[
 
 def report_error(run: Config, error: UserError) -> UserError:
     """The error of a run, when the others go on."""
-    say(f"seed {run.seed}: {error}")
+    say(f"seed {run.seed}: {with_flags(str(error))}")
     return error

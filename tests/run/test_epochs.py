@@ -1,6 +1,7 @@
 """What is written and drawn when an epoch of a run ends."""
 
 import json
+import shutil
 import time
 
 from support import digits, train
@@ -37,6 +38,19 @@ def test_each_epochs_record_is_handed_over_when_it_is_written(tmp_path):
 
     train(config, on_epoch=look)
     assert seen == [9, 18, 24]
+
+
+def test_a_checkpoint_that_somebody_deletes_ends_no_run(tmp_path):
+    checkpoints, seen = tmp_path / "a" / "checkpoints", []
+
+    def delete_the_first(record):
+        if record["step"] == 18:
+            shutil.rmtree(checkpoints / "9")
+        seen.append(record["step"])
+
+    train(digits(tmp_path, name="a", steps=36), on_epoch=delete_the_first)
+    assert seen == [9, 18, 27, 36]
+    assert saved_step(checkpoints) == 36
 
 
 def test_a_picture_that_cannot_be_drawn_stops_no_epoch(tmp_path, monkeypatch, capsys):

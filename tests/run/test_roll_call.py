@@ -76,7 +76,7 @@ def test_another_program_at_the_port():
                 other.sendall(b"HTTP/1.0 400 Bad request\r\n")
 
         threading.Thread(target=answer, daemon=True).start()
-        with pytest.raises(UserError, match="another program answers there"):
+        with pytest.raises(UserError, match="another program or another run answers there"):
             call_roll(f"127.0.0.1:{server.getsockname()[1]}", 2, 1)
 
 
@@ -84,7 +84,7 @@ def test_strangers_at_the_port_are_ignored(address):
     with ThreadPoolExecutor() as pool:
         first = pool.submit(call_roll, address, 2, 0)
         host, port = address.split(":")
-        for word in (b"", b"GET / HTTP/1.1\r\n", b"jax_resnet 2 x\n"):
+        for word in (b"", b"GET / HTTP/1.1\r\n", b"jax_resnet 2 x\n", b"jax_resnet x 1\n"):
             while True:
                 try:
                     with socket.create_connection((host, int(port))) as stranger:

@@ -4,11 +4,13 @@ import os
 import signal
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from support import command
+from support import command, digits, train
 
 from jax_resnet.cli import train as cli
+from jax_resnet.errors import UserError
 from jax_resnet.run.signals import stop_signals
 from jax_resnet.training import train as training
 
@@ -35,6 +37,12 @@ def test_a_signal_is_noted_and_raises_nothing(number, capsys):
     said = capsys.readouterr().err
     assert number.name in said
     assert "saved" not in said
+
+
+def test_a_thread_is_told_how_it_can_be_stopped(tmp_path):
+    with ThreadPoolExecutor(1) as pool, pytest.raises(UserError, match="`train` a list, `signals`"):
+        pool.submit(train, digits(tmp_path, name="a")).result()
+    assert not (tmp_path / "a").exists()
 
 
 def test_nohup_stays_in_force():

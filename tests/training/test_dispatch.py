@@ -3,11 +3,11 @@
 import jax.numpy as jnp
 import pytest
 
-from jax_resnet.training.dispatch import jit_graph
+from jax_resnet.training.dispatch import Jitted
 
 
 def test_what_is_to_be_a_graph_is_launched_first_with_each_shape():
-    jitted = jit_graph(lambda x: x + 1)
+    jitted = Jitted(lambda x: x + 1, graph=True)
     if len(jitted.programs) == 1:
         pytest.skip("this XLA has no such graphs")
     launched, graph = jitted.programs

@@ -7,6 +7,7 @@ import shutil
 import signal
 import statistics
 import subprocess
+from pathlib import Path
 
 import jax
 import pytest
@@ -92,13 +93,13 @@ def test_a_signal_stops_all_seeds_and_they_go_on(three, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("devices", [1, 2])
-def test_a_seed_that_fails_keeps_no_other_from_its_end(tmp_path, monkeypatch, devices):
+def test_a_seed_that_fails_keeps_no_other_from_its_end(tmp_path, monkeypatch, capsys, devices):
     trained = []
 
     def train_but_seed_0(runs, **_how):
         ((config, _),) = runs
         if config.seed == 0:
-            raise UserError("the loss is not finite")
+            raise UserError("the loss is not finite: try a lower `learning_rate`")
         trained.append(config.seed)
         return [{}]
 
@@ -108,6 +109,7 @@ def test_a_seed_that_fails_keeps_no_other_from_its_end(tmp_path, monkeypatch, de
     with pytest.raises(UserError, match="not finite"):
         train_seeds(Config(dataset="digits", depth=8, seeds=4, runs_dir=tmp_path))
     assert sorted(trained) == [1, 2, 3]
+    assert "seed 0: the loss is not finite: try a lower --learning-rate" in capsys.readouterr().err
 
 
 def test_however_many_seeds_there_are_the_first_begins_at_once(tmp_path, monkeypatch):
@@ -209,6 +211,19 @@ def test_a_seed_that_exists_is_refused_before_another_is_trained(
         train_seeds(dataclasses.replace(config, runs_dir=tmp_path, **changes))
     assert (tmp_path / "a run-seed3" / "metrics.jsonl").read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["a run-seed3"]
+
+
+def test_a_seed_without_its_config_is_named(three, tmp_path):
+    config, _ = three
+    folder = Path(shutil.copytree(config.runs_dir / "a run-seed2", tmp_path / "a run-seed2"))
+    (folder / "config.json").unlink()
+    with pytest.raises(UserError, match=r"seed2/config\.json is missing, but .*: put it back"):
+        train_seeds(dataclasses.replace(config, runs_dir=tmp_path, resume=True))
+
+
+def test_a_name_that_is_too_long_for_a_later_seed_is_refused_at_once(tmp_path):
+    with pytest.raises(UserError, match=r"`name` is 'bbb.*at most 200 bytes"):
+        Config(name="b" * 194, seed=9, seeds=2, runs_dir=tmp_path)
 
 
 def test_a_mean_says_which_runs_lost_a_better_state(tmp_path, monkeypatch):
