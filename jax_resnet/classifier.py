@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -110,7 +110,8 @@ class Classifier(struct.PyTreeNode):
         Raises:
             UserError: for what `load` would refuse, such as weights that are not finite.
         """
-        flat = traverse_util.flatten_dict(self._tree(), sep="/")
+        tree = {"variables": self.variables, "mean": self.mean, "std": self.std}
+        flat = traverse_util.flatten_dict(tree, sep="/")
         arrays = {name: np.asarray(array) for name, array in flat.items()}
         header = json.dumps(
             {
@@ -138,9 +139,6 @@ class Classifier(struct.PyTreeNode):
             return _build(header, arrays)
         except UserError as error:
             raise UserError(f"{path} is damaged: {error}") from error
-
-    def _tree(self) -> dict[str, Any]:
-        return {"variables": self.variables, "mean": self.mean, "std": self.std}
 
 
 def normalize(images: Array, mean: Array, std: Array) -> Array:
@@ -226,8 +224,11 @@ def _check_arrays(model: ResNet, arrays: dict[str, np.ndarray]) -> None:
             )
 
 
-def check_class_names(names: Iterable[object]) -> None:
-    """Raises a `UserError` unless each name is text, not empty and without control characters."""
+def check_class_names(names: Any) -> None:
+    """Raises a `UserError` unless `names` is a sequence of text, none of which is empty or has
+    control characters."""
+    if isinstance(names, str) or not isinstance(names, Sequence | np.ndarray):
+        raise UserError(f"`class_names` is {names!r}, expected a sequence of names")
     for name in names:
         if not isinstance(name, str) or not name or printable(name) != name:
             raise UserError(

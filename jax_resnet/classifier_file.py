@@ -39,15 +39,13 @@ def read_arrays(path: str | os.PathLike[str]) -> tuple[str, dict[str, np.ndarray
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
             if metadata.get("format") not in FORMATS:
-                raise UserError(
-                    f"{path} is not a Classifier file: its header lacks {FORMAT!r}; if it holds "
-                    "weights of PyTorch, `jax-resnet convert` makes a Classifier file of it"
-                )
+                raise ValueError(f"its header lacks {FORMAT!r}")
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except UserError:
-        raise
     except Exception as error:  # for a dtype unknown to NumPy, nearly anything
-        raise UserError(f"{path} can't be read as a Classifier file: {error}") from error
+        raise UserError(
+            f"{path} can't be read as a Classifier file: {error}; if it holds weights of PyTorch, "
+            "`jax-resnet convert` makes a Classifier file of it"
+        ) from error
     header = metadata.get("classifier", "")
     covered = header if metadata["format"] == FORMAT else ""
     if metadata.get("sha256") != digest(arrays, covered):

@@ -1,4 +1,4 @@
-"""Files and folders that survive: written whole or not at all, locked, under checksums."""
+"""Files and folders: written whole or not at all, locked, under checksums."""
 
 import hashlib
 import json
@@ -26,16 +26,14 @@ def replace_file(path: str | os.PathLike[str], content: bytes) -> None:
 def _unfinished(path: Path) -> Iterator[Path]:
     """A new file in the same folder, which replaces `path` when the block ends without error."""
     unfinished = path.with_name(f".{uuid.uuid4().hex[:12]}.unfinished")
-    try:
+    with _naming(path):
         unfinished.open("xb").close()  # never a file that exists, nor where a link points
-    except OSError as error:
-        error.filename = str(path)
-        raise
     try:
         yield unfinished
         with unfinished.open("rb+") as file:
             os.fsync(file.fileno())
-        os.replace(unfinished, path)
+        with _naming(path):
+            os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
     with suppress(OSError):  # some systems can't sync a folder, and some users can't open it
@@ -44,6 +42,15 @@ def _unfinished(path: Path) -> Iterator[Path]:
             os.fsync(descriptor)  # so that the new name is on disk too
         finally:
             os.close(descriptor)
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """An `OSError` in the block names `path`, and not the unfinished file."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -124,7 +131,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def refuse_file(folder: Path, way: str = "") -> None:
-    """Raises a `UserError`, which tells another `way` too, if something else is in the place of a
+    """Raises a `UserError`, whose message also offers `way`, if something else is in the place of a
     run's folder: a file, or a link to nothing."""
     if os.path.lexists(folder) and not folder.is_dir():
         raise UserError(f"{folder} is not a folder: {way}choose another `name`")

@@ -4,20 +4,15 @@
 """
 
 import os
-import shlex
-from contextlib import suppress
 from pathlib import Path
 from typing import overload
 
 from jax_resnet.classifier import Classifier
 from jax_resnet.classifier_file import CLASSIFIER_FILE
 from jax_resnet.errors import UserError
-from jax_resnet.files import CHECKSUMS
+from jax_resnet.files import CHECKSUMS, refuse_special
 
 WEIGHTS = Path(__file__).parent / "weights"
-# How a zip file and a pickle begin: PyTorch's files now and before 2020. As the length of a
-# safetensors header, with which a Classifier file begins, these are more than its readers allow.
-PYTORCH = (b"PK\x03\x04", b"\x80\x02\x8a\x0a")
 
 
 @overload
@@ -57,8 +52,7 @@ def find_classifier(model: str | os.PathLike[str]) -> Path:
     """The Classifier file of `model`: a run's folder, a Classifier file, or a name in `names()`.
 
     Raises:
-        UserError: if there is no such file, it holds weights of PyTorch, or the run has not
-            finished.
+        UserError: if there is no such file, or the run has not finished.
     """
     path = Path(model)
     if path.is_dir():
@@ -67,8 +61,8 @@ def find_classifier(model: str | os.PathLike[str]) -> Path:
                 f"{path} contains no {CLASSIFIER_FILE}, expected the folder of a finished run"
             )
         return path / CLASSIFIER_FILE
+    refuse_special(path)
     if path.is_file():
-        refuse_pytorch(path)
         return path
     if str(model) in names():
         return packaged_file(str(model))
@@ -76,17 +70,6 @@ def find_classifier(model: str | os.PathLike[str]) -> Path:
         f"{path} does not exist, expected a run's folder, a Classifier file, "
         f"or one of {', '.join(names())}"
     )
-
-
-def refuse_pytorch(path: Path) -> None:
-    """Raises a `UserError` that names the command `convert` if the file is one of PyTorch."""
-    with suppress(OSError), path.open("rb") as file:  # what can't be read is refused later
-        if file.read(4) in PYTORCH:
-            command = ["jax-resnet", "convert", str(path), f"{path.stem}.safetensors"]
-            raise UserError(
-                f"{path} is a file of PyTorch or NumPy, expected a Classifier file, which "
-                f"`{shlex.join(command)}` makes of weights"
-            )
 
 
 def load_classifier(model: str | os.PathLike[str]) -> Classifier:

@@ -88,7 +88,7 @@ def find_images(paths: Sequence[Path]) -> list[Path]:
         raise UserError("no images are given, expected image files or folders of them")
     if skipped:
         names = some([*map(str, skipped)], MAX_NAMED)
-        say(f"skipped, as not images of a known format ({formats}): {names}")
+        say(f"skipped, as neither named as images ({formats}) nor readable as such: {names}")
     return files
 
 

@@ -1,0 +1,1 @@
+"""What is computed differently on CPUs."""

@@ -3,7 +3,6 @@
 import dataclasses
 import hashlib
 import itertools
-from collections.abc import Sequence
 from typing import Annotated, Any, Literal, assert_never
 
 import numpy as np
@@ -102,11 +101,8 @@ class Dataset:
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name or printable(self.name) != self.name:
             raise UserError(f"`name` is {self.name!r}, expected text without control characters")
-        names: Any = self.class_names
-        if isinstance(names, str) or not isinstance(names, Sequence | np.ndarray):
-            raise UserError(f"`class_names` is {names!r}, expected a sequence of names")
-        check_class_names(names)
-        object.__setattr__(self, "class_names", tuple(map(str, names)))
+        check_class_names(self.class_names)
+        object.__setattr__(self, "class_names", tuple(map(str, self.class_names)))
         check_distinct(self.class_names)
         for name in ("train", "validation", "test"):
             labels = getattr(self, name).labels
@@ -163,10 +159,13 @@ def split_validation(dataset: Dataset, val_fraction: float, seed: int) -> Datase
         seed: non-negative; the same seed draws the same images.
 
     Raises:
-        UserError: for a fraction outside [0, 1), or one that leaves a split without images.
+        UserError: for a fraction outside [0, 1), or one that leaves a split without images; or for
+            another seed.
     """
     if not 0 <= val_fraction < 1:
         raise UserError(f"`val_fraction` is {val_fraction}, expected a number from 0 to below 1")
+    if not isinstance(seed, int | np.integer) or seed < 0:
+        raise UserError(f"`seed` is {seed!r}, expected an integer of 0 or more")
     if val_fraction == 0 or len(dataset.validation):
         return dataset
     train, total = dataset.train, len(dataset.train)

@@ -14,7 +14,7 @@ from jax_resnet.errors import UserError, as_words, printable, say, some
 from jax_resnet.files import expand_home
 from jax_resnet.model import check_image_size
 
-_SPLITS = ("train", "val", "test")
+_SPLITS = {"train": "training", "val": "validation", "test": "test"}  # and how they are called
 _VALIDATION = ("val", "valid", "validation")  # names that people give to one folder
 _LIKE_SPLITS = {*_SPLITS, *_VALIDATION, "training", "testing", "dev", "eval"}
 _SPLIT_SEED = 0
@@ -58,18 +58,15 @@ def load_folder(
         files = _read_splits(root)
     else:
         classes = _list_undivided(root) if table is None else list_labeled(table)
-        files = _divide(root, classes, split_proportions or _PROPORTIONS)
+        shares = _PROPORTIONS if split_proportions is None else split_proportions
+        files = _divide(root, classes, shares)
     names = sorted(files["train"])
     paths = [path for split in _SPLITS for name in names for path in files[split][name]]
     images = decode_images(paths, height, width, channels)
-    splits: dict[str, Split] = {}
-    start = 0
-    for split in _SPLITS:
-        counts = [len(files[split][name]) for name in names]
-        labels = np.repeat(np.arange(len(names), dtype=np.int32), counts)
-        splits[split] = Split(images[start : start + len(labels)], labels)
-        start += len(labels)
-    train, validation, test = (splits[split] for split in _SPLITS)
+    counts = [[len(files[split][name]) for name in names] for split in _SPLITS]
+    labels = [np.repeat(np.arange(len(names), dtype=np.int32), each) for each in counts]
+    ends = np.cumsum([*map(len, labels)])
+    train, validation, test = map(Split, np.split(images, ends[:-1]), labels)
     say_copies(root, within=True, training=train, validation=validation, test=test)
     return Dataset("folder", train, validation, test, tuple(names), flippable=True)
 
@@ -85,7 +82,8 @@ def _check_options(
     if not root.is_dir():
         raise UserError(f"`data_dir` is {root}, which is not a folder: expected one of images")
     size = check_image_size(image_size)
-    if isinstance(channels, bool) or channels not in (1, 3):
+    is_whole = isinstance(channels, int | np.integer) and not isinstance(channels, bool)
+    if not is_whole or channels not in (1, 3):
         raise UserError(f"`channels` is {channels}, expected 1 (gray) or 3 (RGB)")
     return root, size
 
@@ -192,11 +190,11 @@ def _divide(root: Path, classes: Files, proportions: Sequence[float]) -> dict[st
         if share > 0 and not any(files[split].values()):
             raise UserError(
                 f"`split_proportions` is {as_words(proportions)}, which leaves none of the images "
-                f"in {root} for {split}"
+                f"in {root} for {_SPLITS[split]}"
             )
         if share > 0 and (without := [name for name in classes if not files[split][name]]):
             say(
-                f"{root}: too few images of {some(without)} for the split {split} at "
+                f"{root}: too few images of {some(without)} for {_SPLITS[split]} at "
                 f"`split_proportions` {as_words(proportions)}: its scores say nothing of them"
             )
     return files

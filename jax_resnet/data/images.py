@@ -153,7 +153,7 @@ def _decode(path: Path, height: int, width: int, channels: int) -> np.ndarray:
 
     status = path.stat()
     if stat.S_ISDIR(status.st_mode):
-        raise UserError("it is a directory, expected an image")
+        raise UserError("it is a folder, expected an image")
     if not stat.S_ISREG(status.st_mode):  # a pipe has no size, and may wait for another program
         raise UserError("it is not a regular file")
     if status.st_size == 0:

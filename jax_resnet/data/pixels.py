@@ -140,21 +140,12 @@ def _png_chunks(content: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 def turned(flat: "Image.Image", image: "Image.Image") -> "Image.Image":
     """`flat` as the EXIF orientation of `image` says; as it is, where that can't be read."""
-    from PIL.Image import Transpose
+    from PIL import ImageOps
 
     try:
         orientation = image.getexif().get(0x0112)
     except Exception:  # broken metadata can raise nearly anything, and is no part of the pixels
         return flat
-    turns = (
-        Transpose.FLIP_LEFT_RIGHT,
-        Transpose.ROTATE_180,
-        Transpose.FLIP_TOP_BOTTOM,
-        Transpose.TRANSPOSE,
-        Transpose.ROTATE_270,
-        Transpose.TRANSVERSE,
-        Transpose.ROTATE_90,
-    )
-    if not isinstance(orientation, int) or not 2 <= orientation <= 8:
-        return flat
-    return flat.transpose(turns[orientation - 2])
+    flat.info = {}  # `exif_transpose` would read and write what is broken there
+    flat.getexif()[0x0112] = orientation
+    return ImageOps.exif_transpose(flat)

@@ -122,7 +122,7 @@ def convert_to_torch(
     classes, exceptions = classifier.class_names, ""
     for each in ("mean", "std"):
         if not is_of_scaled_pixels(each, getattr(classifier, each)):
-            exceptions += f"; this {each} is of no pixels in [0, 1], and is refused as a flag"
+            exceptions += f"; this {each} is outside of what the flag accepts"
     if any(each.startswith("-") for each in classes):
         exceptions += (
             "; the class names, of which some begin with a hyphen, can't be given as flags"

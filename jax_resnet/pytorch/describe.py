@@ -12,7 +12,7 @@ from jax_resnet.pytorch.names import FAMILIES, Family
 
 
 def recognize(state: Mapping[str, np.ndarray]) -> Family:
-    """The family that has names for the stem and the head among the keys.
+    """The family whose names of the stem and the head are among the keys.
 
     Raises:
         UserError: if none has.

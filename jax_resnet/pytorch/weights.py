@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 from jax_resnet.classifier import CIFAR_SIZE, Classifier, check_class_names, check_distinct
 from jax_resnet.data.cifar.names import CIFAR10_CLASSES
 from jax_resnet.errors import UserError, some
-from jax_resnet.model import ResNet, Shortcut, variable_shapes
+from jax_resnet.model import ResNet, Shortcut, check_image_size, variable_shapes
 from jax_resnet.pytorch.describe import describe, recognize, shape_of
 from jax_resnet.pytorch.names import FAMILIES, Family, FamilyName, families_of, tensors
 
@@ -50,7 +50,7 @@ def from_torch(
     Raises:
         UserError: if the names are of no family; if arrays are missing, extra, of a wrong shape
             or dtype, not finite in float32, or negative variances (the message has the first of
-            each kind); or if `mean`, `std` or `class_names` don't fit the net, or are needed.
+            each kind); or if `mean`, `std`, `class_names` or `image_size` don't fit, or are needed.
     """
     state = {name: np.asarray(array) for name, array in without_prefixes(state_dict).items()}
     state = {name: array for name, array in state.items() if not UNUSED.search(name)}
@@ -74,7 +74,7 @@ def from_torch(
         std=_per_channel("std", std, channels),
         model=model,
         class_names=class_names,
-        image_size=image_size,
+        image_size=check_image_size(image_size),
     )
     return classifier, family
 

@@ -13,7 +13,6 @@ from web_server import Server, at_server
 
 from jax_resnet.data.cifar import LAYOUTS, paced
 from jax_resnet.data.cifar import download as download_module
-from jax_resnet.data.cifar.names import COARSE_NAMES, FINE_NAMES
 
 
 @pytest.fixture
@@ -39,8 +38,6 @@ def small_cifar100(server, tmp_path, monkeypatch) -> Path:
     (tmp_path / "data").mkdir()
     folder = tmp_path / "original" / "cifar-100-binary"
     folder.mkdir(parents=True)
-    (folder / "coarse_label_names.txt").write_text("\n".join(COARSE_NAMES))
-    (folder / "fine_label_names.txt").write_text("\n".join(FINE_NAMES))
     counts = {"train": 200, "test": 100}
     for split, count in counts.items():
         records = np.random.default_rng(count).integers(0, 256, (count, 3074), np.uint8)

@@ -11,8 +11,6 @@ def data_dir(tmp_path_factory):
     """The original binary version's files, with images of noise."""
     folder = tmp_path_factory.mktemp("data") / "cifar-100-binary"
     folder.mkdir()
-    for file, count in (("coarse_label_names.txt", 20), ("fine_label_names.txt", 100)):
-        (folder / file).write_text("".join(f"name {i}\n" for i in range(count)))
     for file, count in (("train.bin", 50_000), ("test.bin", 10_000)):
         records = np.random.default_rng(0).integers(0, 256, (count, 3074), np.uint8)
         records[:, 1] = np.arange(count) % 100

@@ -90,7 +90,6 @@ def test_an_archive_that_ends_within_a_file_is_refused(tmp_path):
 
 def test_long_names_and_links_beside_the_files_are_passed_over(tmp_path):
     files = dict.fromkeys((*LAYOUTS["cifar10"].files["train"], "test_batch.bin"), b"content")
-    files["batches.meta.txt"] = b"names"
     path = tmp_path / "cifar-10-binary.tar.gz"
     with tarfile.open(path, "w:gz", format=tarfile.PAX_FORMAT) as tar:
         for name, content in {"ü" * 200: b"x", **files}.items():
@@ -130,5 +129,5 @@ def test_archives_that_are_none_are_refused(tmp_path):
 
 def test_an_archive_of_cifar100_must_be_the_original(tmp_path):
     path = archive(tmp_path / "cifar-100-binary.tar.gz", [])
-    with pytest.raises(UserError, match=f"{path} is truncated or altered: .* SHA-256"):
+    with pytest.raises(UserError, match=f"{path} is truncated or altered, or not .* SHA-256"):
         load("cifar100", tmp_path)

@@ -241,7 +241,11 @@ def test_a_redirect_elsewhere_than_the_web_is_not_followed(server, tmp_path):
         download(f"{server.url}/file", tmp_path / "file")
 
 
-@pytest.mark.parametrize("url", ["ftp://127.0.0.1/file", "file:///etc/passwd", "somewhere"])
+@pytest.mark.parametrize(
+    "url",
+    ["ftp://127.0.0.1/file", "file:///etc/passwd", "somewhere", "http://[::1/x", "http://a:b/x",
+     "http://127.0.0.1/my file", "http://127.0.0.1/caf\xe9"],
+)  # fmt: skip
 def test_other_addresses_are_refused(tmp_path, url):
-    with pytest.raises(UserError, match="http"):
+    with pytest.raises(UserError, match="expected an http:// or https:// address"):
         download(url, tmp_path / "file")

@@ -71,7 +71,7 @@ def test_classes_too_small_for_a_split_are_named(tmp_path, capsys):
     dataset = load("folder", tmp_path, image_size=(4, 4), channels=1)
     assert {*dataset.test.labels} == {0}
     said = capsys.readouterr().err
-    assert "too few images of y, z for the split test at `split_proportions` 0.8 0.1 0.1" in said
+    assert "too few images of y, z for test at `split_proportions` 0.8 0.1 0.1" in said
 
 
 @pytest.mark.parametrize("names", [("Train", "Test"), ("Training", "Validation"), ("testing",)])
@@ -187,6 +187,9 @@ def test_classes_must_agree(tmp_path):
         ({"image_size": (4, 2**40)}, "`image_size`"),
         ({"channels": None}, "`channels`"),
         ({"channels": 4}, "`channels` is 4"),
+        ({"channels": 3.0}, "`channels` is 3.0"),
+        ({"split_proportions": ()}, "`split_proportions` is "),
+        ({"split_proportions": np.array([0.5, 0.5])}, "`split_proportions` is "),
         ({"split_proportions": (0.8, 0.1)}, "`split_proportions` is 0.8 0.1, expected"),
         ({"split_proportions": (0.8, 0.1, 0.2)}, "sum to 1"),
         ({"split_proportions": (1.2, -0.1, -0.1)}, "at least 0"),

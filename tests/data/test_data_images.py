@@ -141,7 +141,7 @@ def bad_files(folder):
         "pages.tif": "several frames",
         "float.tif": "floating-point",
         "int32.tif": "32-bit",
-        "folder.png": "directory",
+        "folder.png": "it is a folder",
         "pipe.png": "not a regular file",
         "missing.png": "No such file",
     }

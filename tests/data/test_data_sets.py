@@ -84,6 +84,12 @@ def test_a_fraction_that_leaves_a_split_empty_is_refused(fraction):
         split_validation(numbered(20), fraction, seed=0)
 
 
+@pytest.mark.parametrize("seed", [-1, 0.5, None])
+def test_a_seed_that_draws_nothing_is_refused(seed):
+    with pytest.raises(UserError, match=f"`seed` is {seed}"):
+        split_validation(numbered(20), 0.2, seed=seed)
+
+
 def test_unknown_names_and_unsuitable_options_are_refused(tmp_path):
     names = get_args(get_args(DatasetName)[0])
     with pytest.raises(UserError, match=f"`dataset` is mnist, expected one of {', '.join(names)}"):

@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 
-from jax_resnet.data import Split
+from jax_resnet.data.cifar import LAYOUTS
 from jax_resnet.data.cifar.original import Original
 from jax_resnet.data.cifar.prepare import write_tfds
 from jax_resnet.data.cifar.tfds import read_tfds
@@ -14,17 +14,10 @@ from jax_resnet.errors import UserError
 
 def random_original(name: str, counts: dict[str, int]) -> Original:
     rng = np.random.default_rng(0)
-    sizes = {"label": 10} if name == "cifar10" else {"coarse_label": 20, "label": 100}
-    labels = {s: rng.integers(0, [*sizes.values()], (n, len(sizes))) for s, n in counts.items()}
+    sizes = [len(names) for names in LAYOUTS[name].names.values()]
     return Original(
-        splits={
-            s: Split(
-                rng.integers(0, 256, (n, 32, 32, 3), np.uint8), labels[s][:, -1].astype(np.int32)
-            )
-            for s, n in counts.items()
-        },
-        labels={s: rows.astype(np.uint8) for s, rows in labels.items()},
-        names={key: tuple(f"{key} {i}" for i in range(size)) for key, size in sizes.items()},
+        images={s: rng.integers(0, 256, (n, 32, 32, 3), np.uint8) for s, n in counts.items()},
+        labels={s: rng.integers(0, sizes, (n, len(sizes)), np.uint8) for s, n in counts.items()},
     )
 
 
@@ -33,12 +26,13 @@ def test_stock_tfds_reads_what_is_written(tmp_path, name, capsys):
     import tensorflow_datasets as tfds
 
     original = random_original(name, {"train": 60, "test": 30})
-    write_tfds(name, original, tmp_path)
+    layout = LAYOUTS[name]
+    write_tfds(layout, original, tmp_path)
     assert capsys.readouterr().out == ""
     builder = tfds.builder(name, data_dir=tmp_path)
-    assert tuple(builder.info.features["label"].names) == original.names["label"]
-    ours, names = read_tfds(tmp_path / name / "3.0.2")
-    assert names == original.names["label"]
+    for key, names in layout.names.items():
+        assert tuple(builder.info.features[key].names) == names
+    ours = read_tfds(tmp_path / name / "3.0.2")
     for split, written in original.splits.items():
         source = tfds.data_source(name, split=split, data_dir=tmp_path)
         assert len(source) == len(written)
@@ -47,12 +41,13 @@ def test_stock_tfds_reads_what_is_written(tmp_path, name, capsys):
             np.testing.assert_array_equal(example["image"], written.images[number])
             np.testing.assert_array_equal(ours[split].images[index], written.images[number])
             assert ours[split].labels[index] == example["label"]
-            assert [example[key] for key in original.names] == [*original.labels[split][number]]
+            assert [example[key] for key in layout.names] == [*original.labels[split][number]]
     assert "tensorflow" not in sys.modules
 
 
 def test_every_file_of_what_is_written_is_under_checksums(tmp_path):
-    write_tfds("cifar100", random_original("cifar100", {"train": 60, "test": 30}), tmp_path)
+    original = random_original("cifar100", {"train": 60, "test": 30})
+    write_tfds(LAYOUTS["cifar100"], original, tmp_path)
     folder = tmp_path / "cifar100" / "3.0.2"
     files = [path for path in folder.iterdir() if path.name != "sha256.json"]
     assert len(files) > 4
@@ -69,5 +64,5 @@ def test_an_interrupted_preparation_leaves_nothing(tmp_path):
     original = random_original("cifar10", {"train": 60, "test": 30})
     original.labels["test"] = original.labels["test"][:10]
     with pytest.raises(ValueError, match="shorter"):
-        write_tfds("cifar10", original, tmp_path)
+        write_tfds(LAYOUTS["cifar10"], original, tmp_path)
     assert list((tmp_path / "cifar10").iterdir()) == []

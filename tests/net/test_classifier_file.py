@@ -219,6 +219,8 @@ def test_what_would_not_load_is_not_saved(classifier, tmp_path):
 def test_a_file_in_no_folder_is_named(classifier, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"absent/net'$"):
         classifier.save(tmp_path / "absent" / "net")
+    with pytest.raises(OSError, match=f"{tmp_path}'$"):
+        classifier.save(tmp_path)
 
 
 def test_no_file_and_a_folder_are_named_and_refused(tmp_path):
@@ -229,5 +231,5 @@ def test_no_file_and_a_folder_are_named_and_refused(tmp_path):
 
 def test_anothers_safetensors_file_is_refused(tmp_path):
     save_file({"x": np.zeros(3)}, tmp_path / "other.safetensors")
-    with pytest.raises(UserError, match=r"is not a Classifier file.*jax-resnet convert` makes"):
+    with pytest.raises(UserError, match=r"lacks 'jax_resnet\.Cl.*jax-resnet convert` makes"):
         Classifier.load(tmp_path / "other.safetensors")

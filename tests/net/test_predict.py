@@ -252,7 +252,7 @@ def test_what_is_no_image_by_name_or_content_is_skipped_in_a_folder_and_named(
     assert "no suffix" in stdout
     for name in ("begins as a bitmap", "link", "notes.txt", "pipe"):
         assert str(pictures / name) in stderr, "a file is skipped without a word"
-    assert stderr.startswith("skipped, as not images of a known format (PNG, JPEG, ")
+    assert stderr.startswith("skipped, as neither named as images (PNG, JPEG, ")
     assert len(stderr.splitlines()) == 1
 
     assert "not an image" in refused(folder / "model.safetensors", pictures / "notes.txt")

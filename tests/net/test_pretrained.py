@@ -1,5 +1,6 @@
 """The pretrained nets, against the table of docs/models.md."""
 
+import os
 import re
 
 import jax
@@ -72,5 +73,12 @@ def test_where_a_model_is_expected_pytorchs_files_are_said_to_need_convert(
     source.write_bytes(start + bytes(100))
     code, stdout, stderr = call(script, source, *([] if script == "evaluate.py" else ["out"]))
     assert (code, stdout) == (2, "")
-    assert f"`jax-resnet convert {source} weights.safetensors` makes" in stderr
+    assert f"{source} can't be read as a Classifier file" in stderr
+    assert "`jax-resnet convert` makes a Classifier file" in stderr
     assert stderr.count("\n") == 1
+
+
+def test_a_pipe_is_no_model_and_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UserError, match="pipe is not a regular file"):
+        load_classifier(tmp_path / "pipe")

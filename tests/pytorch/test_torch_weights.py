@@ -219,6 +219,8 @@ def test_other_nets_are_not_recognized(state):
         ({"std": (0.2, 1e-40, 0.2)}, "`std` is .* from 1e-06 to 1"),
         ({"mean": (0.5, np.inf, 0.5)}, "`mean` is .* from 0 to 1"),
         ({"class_names": ("cat", "dog")}, "`class_names` has 2 names, expected 10"),
+        ({"class_names": "abcdefghij"}, "`class_names` is 'abcdefghij', expected a sequence"),
+        ({"image_size": (2, 2)}, "`image_size` is 2 2"),
     ],
 )
 def test_values_that_do_not_fit_the_net(arguments, message):

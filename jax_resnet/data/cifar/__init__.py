@@ -25,24 +25,21 @@ class Layout:
     """What a data set and its original, the "binary version", consist of; and its other forms."""
 
     name: str  # also in TFDS
-    num_classes: int  # all of them have equally many images
-    class_names: tuple[str, ...] | None  # where they are known beforehand
+    names: dict[str, tuple[str, ...]]  # of each kind of label, by TFDS's key; the class is the last
     fingerprints: dict[str, str] | None  # of each split, where they are known beforehand
     url: str  # of the authors' archive
     size: int  # of that archive, in bytes; this and `sha256` are as registered in TFDS
     sha256: str
     folder: str  # what the archive holds, and unpacks to
     files: dict[str, tuple[str, ...]]  # of each split, in order
-    label_files: dict[str, str]  # each label's TFDS key and file of names; the class is the last
     counts: dict[str, int]  # images of each split
     pickled: tuple[str, str]  # folder and archive of the Python version
     pickled_sha256: str | None  # of that archive; None where `fingerprints` say more
     pickled_files: dict[str, tuple[str, ...]]  # of each split, in order
-    pickled_names: str  # the file of names
-    pickled_labels: dict[str, tuple[bytes, bytes]]  # each label's TFDS key, its key, its names' key
+    pickled_labels: tuple[bytes, ...]  # the key of each kind of label
     parquet: dict[str, Parquet]  # of each split
     hub: str  # folder of these files in the cache of Hugging Face's hub; * is the revision
-    columns: dict[str, tuple[str, tuple[str, ...]]]  # each label's TFDS key, its column, its names
+    columns: tuple[str, ...]  # of each kind of label
 
     @property
     def archive(self) -> str:
@@ -60,8 +57,7 @@ _CIFAR100_PARQUET = (
 )
 _CIFAR10 = Layout(
     name="cifar10",
-    num_classes=10,
-    class_names=CIFAR10_CLASSES,
+    names={"label": CIFAR10_CLASSES},
     fingerprints={
         "train": "3b42cd734d79cf22b17acd86b0875a49",
         "test": "01a220f3431e101ef608853e9d5d0a48",
@@ -74,7 +70,6 @@ _CIFAR10 = Layout(
         "train": tuple(f"data_batch_{i}.bin" for i in range(1, 6)),
         "test": ("test_batch.bin",),
     },
-    label_files={"label": "batches.meta.txt"},
     counts={"train": 50_000, "test": 10_000},
     pickled=("cifar-10-batches-py", "cifar-10-python.tar.gz"),
     pickled_sha256=None,
@@ -82,8 +77,7 @@ _CIFAR10 = Layout(
         "train": tuple(f"data_batch_{i}" for i in range(1, 6)),
         "test": ("test_batch",),
     },
-    pickled_names="batches.meta",
-    pickled_labels={"label": (b"labels", b"label_names")},
+    pickled_labels=(b"labels",),
     parquet={
         "train": Parquet(
             f"{_CIFAR10_PARQUET}/train-00000-of-00001.parquet",
@@ -97,28 +91,22 @@ _CIFAR10 = Layout(
         ),
     },
     hub="datasets--uoft-cs--cifar10/snapshots/*/plain_text",
-    columns={"label": ("label", CIFAR10_CLASSES)},
+    columns=("label",),
 )
 _CIFAR100 = Layout(
     name="cifar100",
-    num_classes=100,
-    class_names=None,
+    names={"coarse_label": COARSE_NAMES, "label": FINE_NAMES},
     fingerprints=None,
     url="https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz",
     size=168_513_733,
     sha256="58a81ae192c23a4be8b1804d68e518ed807d710a4eb253b1f2a199162a40d8ec",
     folder="cifar-100-binary",
     files={"train": ("train.bin",), "test": ("test.bin",)},
-    label_files={"coarse_label": "coarse_label_names.txt", "label": "fine_label_names.txt"},
     counts={"train": 50_000, "test": 10_000},
     pickled=("cifar-100-python", "cifar-100-python.tar.gz"),
     pickled_sha256="85cd44d02ba6437773c5bbd22e183051d648de2e7d6b014e1ef29b855ba677a7",
     pickled_files={"train": ("train",), "test": ("test",)},
-    pickled_names="meta",
-    pickled_labels={
-        "coarse_label": (b"coarse_labels", b"coarse_label_names"),
-        "label": (b"fine_labels", b"fine_label_names"),
-    },
+    pickled_labels=(b"coarse_labels", b"fine_labels"),
     parquet={
         "train": Parquet(
             f"{_CIFAR100_PARQUET}/train-00000-of-00001.parquet",
@@ -132,6 +120,6 @@ _CIFAR100 = Layout(
         ),
     },
     hub="datasets--uoft-cs--cifar100/snapshots/*/cifar100",
-    columns={"coarse_label": ("coarse_label", COARSE_NAMES), "label": ("fine_label", FINE_NAMES)},
+    columns=("coarse_label", "fine_label"),
 )
 LAYOUTS = {layout.name: layout for layout in (_CIFAR10, _CIFAR100)}

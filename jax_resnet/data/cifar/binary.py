@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from jax_resnet.data.cifar import Layout
-from jax_resnet.data.cifar.original import Original, channels_last, collect
+from jax_resnet.data.cifar.original import Original, channels_last
 from jax_resnet.errors import UserError
 
 
@@ -18,20 +18,16 @@ def read_binary(layout: Layout, contents: dict[str, bytes], path: Path) -> Origi
     Raises:
         UserError: for files that are too short or too long.
     """
-    names = {
-        key: tuple(filter(None, contents[file].decode("utf-8", "replace").splitlines()))
-        for key, file in layout.label_files.items()
-    }
-    images, labels = {}, {}
+    images, labels, kinds = {}, {}, len(layout.names)
     for split, files in layout.files.items():
         data = np.frombuffer(b"".join(contents[file] for file in files), np.uint8)
-        shape = (layout.counts[split], len(names) + 3 * 32 * 32)
+        shape = (layout.counts[split], kinds + 3 * 32 * 32)
         if len(data) != shape[0] * shape[1]:
             raise UserError(
                 f"{path} is truncated or altered: {', '.join(files)} should have "
                 f"{shape[0] * shape[1]} bytes, but {len(data)} are there"
             )
         records = data.reshape(shape)
-        labels[split] = records[:, : len(names)]
-        images[split] = channels_last(records[:, len(names) :])
-    return collect(images, labels, names)
+        labels[split] = records[:, :kinds]
+        images[split] = channels_last(records[:, kinds:])
+    return Original(images, labels)

@@ -2,9 +2,11 @@
 
 import hashlib
 import http.client
+import re
 import sys
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -30,8 +32,8 @@ def download(
 
     An incomplete file lies beside `path`, named after the URL, and the next call continues it. So
     does this one if the server is too slow or cuts it off, until `MAX_FAILURES` in a row bring
-    less than `MIN_BYTES` each, which takes less than a minute. A server that has sent nothing yet
-    is given up within `MAX_SILENCE_SECONDS`.
+    less than `paced.MIN_BYTES` each, which takes less than a minute. A server that has sent nothing
+    yet is given up within `MAX_SILENCE_SECONDS`.
 
     Args:
         url: an http or https address.
@@ -42,8 +44,7 @@ def download(
     Raises:
         UserError: with the last reason; at once, if the file is larger than `max_bytes`.
     """
-    if not url.lower().startswith(("http://", "https://")):
-        raise UserError("expected an http:// or https:// address")
+    check_address(url)
     part = path.with_name(f"{path.name}.{hashlib.sha256(url.encode()).hexdigest()[:8]}.part")
     start, first = time.monotonic(), _size(part)
     most, failures, pace = 0, 0, _Pace()
@@ -77,6 +78,17 @@ def download(
         time.sleep(PAUSE_SECONDS * failures)
 
 
+def check_address(url: str) -> None:
+    """Raises a `UserError` for an address that no server can be asked for."""
+    wanted = "expected an http:// or https:// address, in ASCII and without spaces"
+    if not re.fullmatch(r"https?://[!-~]+", url, re.IGNORECASE):
+        raise UserError(wanted)
+    try:
+        _ = urllib.parse.urlsplit(url).port
+    except ValueError as error:
+        raise UserError(f"{error}: {wanted}") from None
+
+
 def _continue(url: str, part: Path, title: str, max_bytes: int, pace: "_Pace") -> None:
     """One request for what `part` still lacks; raises unless `part` is complete after it."""
     from tqdm import tqdm
@@ -102,7 +114,7 @@ def _continue(url: str, part: Path, title: str, max_bytes: int, pace: "_Pace") -
                 bar.update(len(chunk))
                 pace.update(len(chunk), bar)
     if max(total or 0, have) > max_bytes:
-        raise UserError(f"the server's file has more than the {max_bytes} bytes of the original")
+        raise UserError(f"the server's file has more than the {max_bytes} bytes that are accepted")
     if total is not None and have != total:
         raise OSError(f"cut off after {have} of {total} bytes")
 

@@ -9,8 +9,8 @@ from jax_resnet.data.cifar.archive import MAX_BYTES
 from jax_resnet.data.cifar.download import download
 from jax_resnet.data.cifar.find import check_archive, read_original
 from jax_resnet.data.cifar.fingerprint import verify
-from jax_resnet.data.cifar.original import Original
-from jax_resnet.data.cifar.parquet import check_parquet, read_parquet
+from jax_resnet.data.cifar.original import Original, check_bytes
+from jax_resnet.data.cifar.parquet import read_parquet
 from jax_resnet.errors import UserError, say
 
 
@@ -73,12 +73,12 @@ def _from_parquet(layout: Layout, folder: Path, urls: dict[str, str]) -> Origina
         if not path.exists():
             download(urls[split], path, file.size, file.size)
         try:
-            check_parquet(layout.name, file, path)
+            check_bytes(path, f"{layout.name}'s", file.sha256)
         except UserError:
             path.unlink()
             raise
     original = read_parquet(layout, paths)
-    verify(layout, original.splits, original.names["label"], paths["train"])
+    verify(layout, original.splits, paths["train"])
     return original
 
 
@@ -96,7 +96,7 @@ def _from_archive(layout: Layout, folder: Path, url: str, is_original: bool) -> 
         if is_original:
             check_archive(layout, path)
         original = read_original(layout, path)
-        verify(layout, original.splits, original.names["label"], path)
+        verify(layout, original.splits, path)
     except UserError:
         path.unlink()
         raise

@@ -1,12 +1,12 @@
 """CIFAR in a form that people hold: the original archives and folders, and Hugging Face's files."""
 
-import hashlib
+import itertools
 from pathlib import Path
 
 from jax_resnet.data.cifar import Layout
 from jax_resnet.data.cifar.archive import MAX_BYTES, read_archive
 from jax_resnet.data.cifar.binary import read_binary
-from jax_resnet.data.cifar.original import Original
+from jax_resnet.data.cifar.original import Original, check_bytes
 from jax_resnet.data.cifar.parquet import has_parquet, has_sizes, read_parquet
 from jax_resnet.data.cifar.pickled import read_pickled
 from jax_resnet.errors import UserError
@@ -22,7 +22,7 @@ def find_original(layout: Layout, root: Path) -> Path | None:
     names = [layout.folder, layout.archive, *layout.pickled]
     if root.name in names or root.is_file():
         return root
-    files = _binary_files(layout) + _pickled_files(layout)
+    files = _files(layout.files) + _files(layout.pickled_files)
     if has_parquet(layout, root) or any((root / file).is_file() for file in files):
         return root
     python = layout.pickled[0]  # Keras' archives are named after the folder
@@ -44,7 +44,7 @@ def read_original(layout: Layout, path: Path) -> Original:
     """
     if path.is_dir() and has_parquet(layout, path):
         return read_parquet(layout, {k: path / file.name for k, file in layout.parquet.items()})
-    binary, pickled = _binary_files(layout), _pickled_files(layout)
+    binary, pickled = _files(layout.files), _files(layout.pickled_files)
     if path.is_dir():
         found = [path / name for name in binary + pickled if (path / name).is_file()]
         if large := [file for file in found if file.stat().st_size > MAX_BYTES]:
@@ -63,19 +63,12 @@ def read_original(layout: Layout, path: Path) -> Original:
 
 
 def check_archive(layout: Layout, path: Path) -> None:
-    """Raises UserError unless the file is, byte for byte, an archive of the authors'."""
-    with path.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    if sha256 not in (layout.sha256, layout.pickled_sha256):
-        raise UserError(
-            f"{path} is truncated or altered: {path.stat().st_size} bytes with SHA-256 {sha256}, "
-            f"but the original {layout.archive} has {layout.size} with {layout.sha256}"
-        )
+    """Raises a `UserError` unless the file is, byte for byte, an archive of the authors'."""
+    known = {layout.archive: layout.sha256}
+    if layout.pickled_sha256:
+        known[layout.pickled[1]] = layout.pickled_sha256
+    check_bytes(path, f"the original {' or '.join(known)}", *known.values())
 
 
-def _binary_files(layout: Layout) -> list[str]:
-    return [*layout.label_files.values(), *sum(layout.files.values(), ())]
-
-
-def _pickled_files(layout: Layout) -> list[str]:
-    return [layout.pickled_names, *sum(layout.pickled_files.values(), ())]
+def _files(splits: dict[str, tuple[str, ...]]) -> list[str]:
+    return [*itertools.chain(*splits.values())]

@@ -9,20 +9,14 @@ from jax_resnet.data.dataset import Dataset, Split, fingerprint
 from jax_resnet.errors import UserError
 
 
-def verify(
-    layout: Layout, splits: dict[str, Split], class_names: tuple[str, ...], source: Path
-) -> Dataset:
+def verify(layout: Layout, splits: dict[str, Split], source: Path) -> Dataset:
     """The data set that was read from `source`, in its canonical order.
 
     Raises:
         UserError: if it is truncated or altered.
     """
-    classes = layout.num_classes
-    if len(set(class_names)) != classes or class_names != (layout.class_names or class_names):
-        raise UserError(
-            f"{source} is altered: its class names are not the {classes} of {layout.name}"
-        )
-    ordered = {}
+    class_names, ordered = layout.names["label"], {}
+    classes = len(class_names)
     for name, count in layout.counts.items():
         order, found = canonical_order(splits[name])
         ordered[name] = Split(splits[name].images[order], splits[name].labels[order])

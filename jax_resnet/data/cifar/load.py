@@ -44,17 +44,9 @@ def load_cifar(
 
         path = find_original(layout, root)
         if path is not None:
-            original = read_original(layout, path)
-            return verify(layout, original.splits, original.names["label"], path)
+            return verify(layout, read_original(layout, path).splits, path)
         prepare(layout, prepared, mirror)
-    splits, class_names = read_tfds(prepared)
-    return verify(layout, splits, class_names, prepared)
-
-
-def _default_root() -> Path:
-    """Where TensorFlow Datasets keeps data sets."""
-    given = os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
-    return expand_home(given, "$TFDS_DATA_DIR")
+    return verify(layout, read_tfds(prepared), prepared)
 
 
 def _find_root(data_dir: str | os.PathLike[str] | None, dataset: str) -> Path:
@@ -62,10 +54,10 @@ def _find_root(data_dir: str | os.PathLike[str] | None, dataset: str) -> Path:
 
     The default place may be new. A `data_dir` that does not exist is more likely a typo.
     """
-    root = _default_root() if data_dir is None else expand_home(data_dir, "`data_dir`")
-    if not root.exists():
-        if data_dir is None:
-            return root
+    if data_dir is None:  # where TensorFlow Datasets keeps data sets
+        given = os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
+        root = expand_home(given, "$TFDS_DATA_DIR")
+    elif not (root := expand_home(data_dir, "`data_dir`")).exists():
         raise UserError(
             f"`data_dir` is {root}, which does not exist: expected a folder, in which {dataset} "
             "is or is to be kept"

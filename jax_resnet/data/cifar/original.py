@@ -1,10 +1,14 @@
-"""A data set with all its labels and their names, whatever files it came from."""
+"""A data set with all its labels, whatever files it came from."""
 
 import dataclasses
+import hashlib
+from pathlib import Path
 
 import numpy as np
 
 from jax_resnet.data.dataset import Split
+from jax_resnet.errors import UserError
+from jax_resnet.files import refuse_special
 
 
 @dataclasses.dataclass(frozen=True)
@@ -12,39 +16,34 @@ class Original:
     """A data set as its authors wrote it.
 
     Attributes:
-        splits: "train" and "test".
-        labels: for each split, uint8 `(count, kinds)`; the last kind is that of `splits`.
-        names: TFDS's key of each kind of label, in order, and the names of its values.
+        images: for each split, "train" and "test", uint8 NHWC.
+        labels: for each split, uint8 `(count, kinds)`; the class is the last kind.
     """
 
-    splits: dict[str, Split]
+    images: dict[str, np.ndarray]
     labels: dict[str, np.ndarray]
-    names: dict[str, tuple[str, ...]]
 
-
-def collect(
-    images: dict[str, np.ndarray], labels: dict[str, np.ndarray], names: dict[str, tuple[str, ...]]
-) -> Original:
-    """An `Original` of each split's images, uint8 NHWC, and its labels, `(count, kinds)`."""
-    splits = {
-        split: Split(np.ascontiguousarray(pixels), labels[split][:, -1].astype(np.int32))
-        for split, pixels in images.items()
-    }
-    return Original(splits, labels, names)
+    @property
+    def splits(self) -> dict[str, Split]:
+        """The images of each split with their class."""
+        return {
+            split: Split(images, self.labels[split][:, -1].astype(np.int32))
+            for split, images in self.images.items()
+        }
 
 
 def channels_last(pixels: np.ndarray) -> np.ndarray:
     """Images `(count, 32, 32, 3)` of pixels `(count, 3072)`, channel by channel as CIFAR's are."""
-    return pixels.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+    return np.ascontiguousarray(pixels.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
 
 
-def reordered(original: Original, order: dict[str, list[int]]) -> Original:
-    """The data set with each split in the order of these positions."""
-    return Original(
-        {
-            split: Split(each.images[order[split]], each.labels[order[split]])
-            for split, each in original.splits.items()
-        },
-        {split: labels[order[split]] for split, labels in original.labels.items()},
-        original.names,
-    )
+def check_bytes(path: Path, what: str, *accepted: str) -> None:
+    """Raises a `UserError` unless a file is `what`, byte for byte: its SHA-256 is accepted."""
+    refuse_special(path)
+    with path.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    if sha256 not in accepted:
+        raise UserError(
+            f"{path} is truncated or altered, or not {what}: {path.stat().st_size} bytes with "
+            f"SHA-256 {sha256}, expected {' or '.join(accepted)}"
+        )

@@ -1,4 +1,4 @@
-"""HTTP that does not wait for ever: for a connection, for headers, or for a server that drips."""
+"""HTTP with time limits: to connect, for the headers, and for servers that send too slowly."""
 
 import http.client
 import io
@@ -13,7 +13,8 @@ MIN_BYTES = 2**16
 
 
 def open_paced(request: urllib.request.Request) -> Any:
-    """The response to a request, as of `urllib.request.urlopen`; redirects stay on the web."""
+    """The response to a request, as of `urllib.request.urlopen`; redirects to other
+    schemes than http and https are refused."""
     opener = urllib.request.build_opener(_Http, _Https, _NoFtp)
     return opener.open(request, timeout=TIMEOUT_SECONDS)
 

@@ -1,15 +1,13 @@
 """Hugging Face's copy of CIFAR-10 and CIFAR-100: a parquet file of PNG images for each split."""
 
-import hashlib
 import io
 from pathlib import Path
 
 import numpy as np
 
-from jax_resnet.data.cifar import Layout, Parquet
-from jax_resnet.data.cifar.original import Original, collect
+from jax_resnet.data.cifar import Layout
+from jax_resnet.data.cifar.original import Original, check_bytes
 from jax_resnet.errors import UserError
-from jax_resnet.files import refuse_special
 
 
 def has_parquet(layout: Layout, folder: Path) -> bool:
@@ -31,7 +29,7 @@ def read_parquet(layout: Layout, paths: dict[str, Path]) -> Original:
     """
     images, labels = {}, {}
     for split, path in paths.items():
-        check_parquet(layout.name, layout.parquet[split], path)
+        check_bytes(path, f"{layout.name}'s", layout.parquet[split].sha256)
         try:
             images[split], labels[split] = _read_split(layout, path)
         except ImportError:
@@ -39,19 +37,7 @@ def read_parquet(layout: Layout, paths: dict[str, Path]) -> Original:
         # Pillow and pyarrow raise many kinds of error.
         except Exception as error:
             raise UserError(f"{path} can't be read: {error}") from None
-    return collect(images, labels, {key: names for key, (_, names) in layout.columns.items()})
-
-
-def check_parquet(name: str, file: Parquet, path: Path) -> None:
-    """Raises a UserError unless `path` is that file of the data set `name`, byte for byte."""
-    refuse_special(path)
-    with path.open("rb") as opened:
-        sha256 = hashlib.file_digest(opened, "sha256").hexdigest()
-    if sha256 != file.sha256:
-        raise UserError(
-            f"{path} is truncated or altered, or not {name}'s: {path.stat().st_size} bytes with "
-            f"SHA-256 {sha256}, expected {file.size} with {file.sha256}"
-        )
+    return Original(images, labels)
 
 
 def _read_split(layout: Layout, path: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -59,13 +45,12 @@ def _read_split(layout: Layout, path: Path) -> tuple[np.ndarray, np.ndarray]:
     import pyarrow.parquet
     from PIL import Image
 
-    columns = [column for column, _ in layout.columns.values()]
-    table = pyarrow.parquet.read_table(path, columns=["img", *columns])
+    table = pyarrow.parquet.read_table(path, columns=["img", *layout.columns])
     images = np.empty((table.num_rows, 32, 32, 3), np.uint8)
     for pixels, cell in zip(images, table["img"], strict=True):
         with Image.open(io.BytesIO(cell["bytes"].as_py()), formats=["PNG"]) as image:
             if (image.mode, image.size) != ("RGB", (32, 32)):
                 raise ValueError(f"an image is {image.mode} of {image.size}, expected RGB of 32x32")
             pixels[:] = np.asarray(image)
-    labels = np.stack([table[column].to_numpy() for column in columns], axis=1)
+    labels = np.stack([table[column].to_numpy() for column in layout.columns], axis=1)
     return images, labels.astype(np.uint8)

@@ -2,7 +2,8 @@
 
 A pickle can name any function and have it called. Here it gets none: the three names of NumPy's
 that an array needs stand for objects that only record what the pickle says of the array, and every
-other name is refused. The array is then made from these records.
+other name is refused. The array is then made from these records, and not by NumPy's own functions:
+the state of a `dtype` can make it read bytes as pointers.
 """
 
 import io
@@ -14,10 +15,16 @@ from typing import Any
 import numpy as np
 
 from jax_resnet.data.cifar import Layout
-from jax_resnet.data.cifar.original import Original, channels_last, collect
+from jax_resnet.data.cifar.original import Original, channels_last
 from jax_resnet.errors import UserError
 
 MAX_MEMO = 2**20  # objects that a pickle refers back to; the genuine ones have some 10,000
+_ARRAY_NAMES = (
+    ("numpy.core.multiarray", "_reconstruct"),
+    ("numpy._core.multiarray", "_reconstruct"),
+    ("numpy", "dtype"),
+    ("numpy", "ndarray"),
+)
 
 
 def read_pickled(layout: Layout, contents: dict[str, bytes], path: Path) -> Original:
@@ -28,17 +35,12 @@ def read_pickled(layout: Layout, contents: dict[str, bytes], path: Path) -> Orig
     """
     images, labels = {}, {}
     try:
-        meta = _unpickle(contents[layout.pickled_names])
-        names = {
-            key: tuple(bytes(name).decode("utf-8", "replace") for name in meta[names_key])
-            for key, (_, names_key) in layout.pickled_labels.items()
-        }
         for split, files in layout.pickled_files.items():
             batches = [_unpickle(contents[file]) for file in files]
-            pixels = np.concatenate([batch[b"data"].pixels() for batch in batches])
+            pixels = np.concatenate([_pixels(batch[b"data"]) for batch in batches])
             columns = [
                 np.concatenate([np.array(batch[key], np.uint8) for batch in batches])
-                for key, _ in layout.pickled_labels.values()
+                for key in layout.pickled_labels
             ]
             labels[split] = np.stack(columns, axis=1)
             if pixels.shape != (layout.counts[split], 3072) or len(labels[split]) != len(pixels):
@@ -48,7 +50,7 @@ def read_pickled(layout: Layout, contents: dict[str, bytes], path: Path) -> Orig
     except Exception as error:
         reason = str(error) or type(error).__name__
         raise UserError(f"{path} is truncated or altered: {reason}") from None
-    return collect(images, labels, names)
+    return Original(images, labels)
 
 
 def _unpickle(content: bytes) -> dict[bytes, Any]:
@@ -69,41 +71,32 @@ class _Unpickler(pickle.Unpickler):
     """Admits bytes, text, numbers, lists, dicts and what is written of arrays."""
 
     def find_class(self, module: str, name: str) -> Any:
-        # New functions each time: what a pickle sets on one of them is gone with it.
-        match module, name:
-            case (("numpy.core.multiarray" | "numpy._core.multiarray"), "_reconstruct"):
-                return lambda *_: _Array()
-            case "numpy", "dtype":
-                return lambda code, *_: _Dtype(code)
-            case "numpy", "ndarray":
-                return lambda *_: None
-        raise pickle.UnpicklingError(f"it asks for {module}.{name}, expected nothing but arrays")
+        if (module, name) not in _ARRAY_NAMES:
+            raise pickle.UnpicklingError(
+                f"it asks for {module}.{name}, expected nothing but arrays"
+            )
+        # A new function each time: what a pickle sets on one of them is gone with it.
+        return lambda *arguments: _Record(arguments)
 
 
-class _Dtype:
-    """What a pickle says of an array's type."""
+class _Record:
+    """What a pickle says of an array, or of an array's type."""
 
-    __slots__ = ("code",)
+    __slots__ = ("arguments", "state")
 
-    def __init__(self, code: Any) -> None:
-        self.code = code.decode() if isinstance(code, bytes) else code
-
-    def __setstate__(self, state: Any) -> None:
-        """The order of bytes and the like, which `pixels` has no need of."""
-
-
-class _Array:
-    """What a pickle says of an array."""
-
-    __slots__ = ("state",)
+    def __init__(self, arguments: tuple[Any, ...]) -> None:
+        self.arguments = arguments
 
     def __setstate__(self, state: Any) -> None:
         self.state = state
 
-    def pixels(self) -> np.ndarray:
-        """uint8 `(count, 3072)`; raises a ValueError for another array."""
-        _, shape, dtype, is_fortran, content = self.state
-        if (dtype.code, bool(is_fortran)) != ("u1", False) or not isinstance(content, bytes):
-            order = " in Fortran order" if is_fortran else ""
-            raise ValueError(f"it holds an array of {dtype.code}{order}, expected u1 in C order")
-        return np.frombuffer(content, np.uint8).reshape(shape)
+
+def _pixels(array: Any) -> np.ndarray:
+    """uint8 `(count, 3072)`; raises a ValueError for another array."""
+    _, shape, dtype, is_fortran, content = array.state
+    code = dtype.arguments[0]
+    code = code.decode() if isinstance(code, bytes) else code
+    if (code, bool(is_fortran)) != ("u1", False) or not isinstance(content, bytes):
+        order = " in Fortran order" if is_fortran else ""
+        raise ValueError(f"it holds an array of {code}{order}, expected u1 in C order")
+    return np.frombuffer(content, np.uint8).reshape(shape)

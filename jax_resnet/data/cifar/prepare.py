@@ -10,7 +10,7 @@ from typing import Any
 from jax_resnet.data.cifar import Layout
 from jax_resnet.data.cifar.fetch import discard, fetch
 from jax_resnet.data.cifar.fingerprint import canonical_order
-from jax_resnet.data.cifar.original import Original, reordered
+from jax_resnet.data.cifar.original import Original
 from jax_resnet.errors import UserError
 from jax_resnet.files import locked, seal
 
@@ -39,12 +39,14 @@ def prepare(layout: Layout, folder: Path, mirror: str | None) -> None:
                 _remove(new)
                 raise
             order = {name: canonical_order(each)[0] for name, each in original.splits.items()}
-            write_tfds(layout.name, reordered(original, order), root)
+            images = {name: each[order[name]] for name, each in original.images.items()}
+            labels = {name: each[order[name]] for name, each in original.labels.items()}
+            write_tfds(layout, Original(images, labels), root)
             discard(layout, downloads)
     except (UserError, OSError) as error:
         raise UserError(
             f"{layout.name} is not in {root}, and {error}\n  "
-            f"There are three ways on: `data_dir` with {layout.archive}, {layout.folder}, "
+            f"There are three ways to continue: `data_dir` with {layout.archive}, {layout.folder}, "
             f"{layout.pickled[0]}, Hugging Face's parquet files or TFDS's {layout.name} in it; "
             f"training with `mirror` and a URL of {layout.archive} or of a folder with the parquet "
             "files, which prepares the data for all commands; or training with `dataset` digits, "
@@ -62,7 +64,7 @@ def _remove(folders: list[Path]) -> None:
             folder.rmdir()
 
 
-def write_tfds(name: str, original: Original, data_dir: Path) -> None:
+def write_tfds(layout: Layout, original: Original, data_dir: Path) -> None:
     """Writes `DATA_DIR/NAME/VERSION` as TFDS does, as `array_record`, and checksums of its files.
 
     TFDS's builder writes, to a temporary folder that it renames; it is given PNG bytes, for which
@@ -71,16 +73,16 @@ def write_tfds(name: str, original: Original, data_dir: Path) -> None:
     """
     import tensorflow_datasets as tfds
 
-    stock = tfds.builder_cls(name)
+    stock = tfds.builder_cls(layout.name)
 
     class Builder(stock, skip_registration=True):  # type: ignore[misc, valid-type, call-arg]
         __module__ = stock.__module__
         name = stock.name
 
         def _split_generators(self, dl_manager: Any) -> dict[str, Iterator[tuple[int, dict]]]:
-            for key, names in original.names.items():
+            for key, names in layout.names.items():
                 self.info.features[key].names = names
-            return {split: _examples(original, split) for split in original.splits}
+            return {split: _examples(layout, original, split) for split in original.images}
 
     # TFDS reports on stdout, which belongs to the command that called.
     with contextlib.redirect_stdout(sys.stderr):
@@ -90,12 +92,14 @@ def write_tfds(name: str, original: Original, data_dir: Path) -> None:
     seal(folder)
 
 
-def _examples(original: Original, split: str) -> Iterator[tuple[int, dict[str, Any]]]:
+def _examples(
+    layout: Layout, original: Original, split: str
+) -> Iterator[tuple[int, dict[str, Any]]]:
     from PIL import Image
 
-    pairs = zip(original.splits[split].images, original.labels[split], strict=True)
+    pairs = zip(original.images[split], original.labels[split], strict=True)
     for index, (pixels, labels) in enumerate(pairs):
         png = io.BytesIO()
         Image.fromarray(pixels).save(png, "PNG")
-        named = dict(zip(original.names, labels.tolist(), strict=True))
+        named = dict(zip(layout.names, labels.tolist(), strict=True))
         yield index, {"id": f"{split}_{index:05d}", "image": png.getvalue(), **named}

@@ -12,8 +12,8 @@ from jax_resnet.files import CHECKSUMS, find_damage
 VERSION = "3.0.2"
 
 
-def read_tfds(folder: Path) -> tuple[dict[str, Split], tuple[str, ...]]:
-    """Reads the `train` and `test` splits of a prepared folder, and the names of the labels.
+def read_tfds(folder: Path) -> dict[str, Split]:
+    """Reads the `train` and `test` splits of a prepared folder.
 
     Raises:
         UserError: if the folder has no `array_record` copy, or a damaged one.
@@ -28,8 +28,7 @@ def read_tfds(folder: Path) -> tuple[dict[str, Split], tuple[str, ...]]:
     if (folder / CHECKSUMS).exists() and (damage := find_damage(folder)) is not None:
         raise UserError(f"{damage}: move {folder} away to have it prepared again")
     try:
-        splits = {name: _read_split(folder, name) for name in ("train", "test")}
-        return splits, tuple((folder / "label.labels.txt").read_text("utf-8").splitlines())
+        return {name: _read_split(folder, name) for name in ("train", "test")}
     except ImportError:
         raise
     # A damaged copy can make array_record, protobuf or Pillow raise nearly anything.
