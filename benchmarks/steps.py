@@ -4,7 +4,7 @@ is called in a separate process and imports what it needs there."""
 import os
 from collections.abc import Callable
 from functools import partial
-from typing import Any, assert_never
+from typing import Any
 
 import numpy as np
 from case import IMAGE_SHAPE, Case, Run, batch
@@ -31,13 +31,10 @@ def jax_run(case: Case, init: Callable[[Any], Any], train_step: Callable[..., An
         nonlocal state
         with jax.default_matmul_precision(matmul_precision(case.precision)):
             for _ in range(steps):
-                match case.mode:
-                    case "eval":
-                        done = forward(state, images)
-                    case "train":
-                        state, done = step(state, images, labels)
-                    case _:
-                        assert_never(case.mode)
+                if case.mode == "train":
+                    state, done = step(state, images, labels)
+                else:
+                    done = forward(state, images)
                 jax.block_until_ready(done)  # as the training loop: at most one step ahead
         jax.block_until_ready(state)
         return steps

@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import Annotated, Any, Literal
 
 import tyro
-from tyro.extras import literal_type_from_choices
 
 from jax_resnet.classifier import CIFAR_SIZE
 from jax_resnet.cli.flags import parse
@@ -19,11 +18,6 @@ from jax_resnet.pytorch.convert import (
     is_classifier,
 )
 
-if TYPE_CHECKING:
-    ShortcutFlag = str
-else:
-    ShortcutFlag = literal_type_from_choices(["auto", *get_args(ShortcutName), "none"])
-
 
 @dataclass(frozen=True)
 class Convert:
@@ -35,11 +29,11 @@ class Convert:
     net in the package."""
     out: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="OUT")]
     """The new file; its suffix says the format of PyTorch's weights."""
-    shortcut: ShortcutFlag = "auto"
+    shortcut: Literal["auto", ShortcutName, "none"] = "auto"
     """The net's shortcuts, which names of weights don't always show; auto is what they suggest."""
     mean: tuple[float, ...] | None = None
-    """Of the inputs scaled to [0, 1], one number a channel; by default the original's. Weights with
-    torchvision's names, or akamaster's and 1x1 convolutions, don't tell theirs."""
+    """Of the inputs scaled to [0, 1], one number a channel; by default those of the implementation
+    that named the weights; needed with torchvision's names, or akamaster's and 1x1 convolutions."""
     std: tuple[float, ...] | None = None
     """Like mean."""
     class_names: tuple[str, ...] | None = None

@@ -11,7 +11,7 @@ from typing import Any
 
 from jax_resnet.cli import reason_of, show_error
 from jax_resnet.cli.flags import hyphened, parse
-from jax_resnet.cli.hints import refuse_foreign_flags
+from jax_resnet.cli.hints import FOREIGN, refuse_foreign_flags
 from jax_resnet.cpu.allocator import keep_memory
 from jax_resnet.errors import UserError, say
 from jax_resnet.training.combinations import MUON_FIELDS
@@ -43,7 +43,7 @@ def parse_config(arguments: Sequence[str]) -> Config:
     """
     arguments = hyphened(arguments)
     words = first_words(arguments)
-    file = words.pop("config", None)
+    file = words.get("config")
     values = read_config(file) if file else {}
     if values.get("shortcut", "") is None:
         del values["shortcut"]  # which stands for the default, of the recipe too
@@ -56,7 +56,7 @@ def parse_config(arguments: Sequence[str]) -> Config:
             f"`recipe` is {known!r}, expected {of_file!r} as in {file}, which gives all its values"
         )
     default = Train(**chosen)
-    refuse_foreign_flags(arguments, default)
+    refuse_foreign_flags(words, default)
     flags = vars(parse(Train, arguments, default))
     try:
         return Config(**{field.name: flags[field.name] for field in dataclasses.fields(Config)})
@@ -65,10 +65,11 @@ def parse_config(arguments: Sequence[str]) -> Config:
 
 
 def first_words(arguments: Sequence[str]) -> dict[str, str]:
-    """The flags on which the others' defaults depend, as they are given."""
+    """The flags on which the others' defaults depend, and those that other programs have, as they
+    are given; an empty text where a value is missing."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    for name in ("recipe", "model", "dataset", "optimizer", "freeze", "config"):
-        parser.add_argument(f"--{name}", nargs="?")
+    for name in ("recipe", "model", "dataset", "optimizer", "freeze", "config", *FOREIGN):
+        parser.add_argument(f"--{name}", nargs="?", const="")
     given = vars(parser.parse_known_args(arguments)[0])
     return {name: word for name, word in given.items() if word is not None}
 
