@@ -18,6 +18,7 @@ from typing import Any
 import jax
 
 from jax_resnet import Classifier, UserError, pretrained
+from jax_resnet.cli import REPOSITORY
 from jax_resnet.files import replace_file
 from jax_resnet.report.finished import Scores, read_finished, read_starts
 from jax_resnet.run.folder import Run
@@ -30,7 +31,6 @@ MODELS = DOCS / "models.md"
 TEMPLATE = DOCS / "card.template"
 COMMAND = "python docs/make_cards.py"
 TABLE = re.compile(rf"(<!-- by {COMMAND} -->\n\n).*?(\n<!-- end -->\n)", re.DOTALL)
-REPOSITORY = "https://github.com/jax-resnet-cifar/jax_resnet"
 TRAINING_IMAGES = 50_000  # of CIFAR-10, before some are kept for validation
 RUNS = {  # a net's folder in docs/runs
     "resnet20-subsample": "resnet-subsample-20-cifar10-paper-seed0",
@@ -48,9 +48,9 @@ RUNS = {  # a net's folder in docs/runs
 LAST_ON_CPU = {"resnet20-zeropad-12epochs": 351, "resnet20-conv1x1-30epochs": 1_757}
 UNSAID = {"model", "shortcut", "steps", "precision", "seed"}  # in the table's column of the recipe
 SHORTCUTS = {
-    "zeropad": "Past a block that strides its shortcut is 2x2 max-pooling and zero channels.",
-    "conv1x1": "Past a block that strides its shortcut is a 1x1 convolution (their option B).",
-    "subsample": "Past a block that strides its shortcut is every second pixel and zero channels "
+    "zeropad": "In a block with stride 2 the shortcut is 2x2 max-pooling and zero channels.",
+    "conv1x1": "In a block with stride 2 the shortcut is a 1x1 convolution (their option B).",
+    "subsample": "In a block with stride 2 the shortcut is every second pixel and zero channels "
     "(their option A).",
     None: "It has the layers of the residual net, without shortcuts.",
 }

@@ -41,11 +41,10 @@ def main(command: str | None = None) -> None:
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         # Python's handler raises, and an exception within XLA's compiler is a segmentation fault.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    program, *arguments = sys.argv
+    arguments = sys.argv[1:]
     if command is None:
         command, *arguments = _named(arguments)
-        program = f"{'jax-resnet' if program.endswith('jax-resnet') else 'jax_resnet'} {command}"
-        sys.argv = [program, *arguments]  # which `--help` shows
+        sys.argv = [f"jax-resnet {command}", *arguments]  # which `--help` shows
     try:
         module = importlib.import_module(f"jax_resnet.cli.{command}")
         import jax
@@ -63,7 +62,7 @@ def main(command: str | None = None) -> None:
 
 
 def reason_of(error: Exception, command: str) -> str | None:
-    """What the user of a command is told of an error; None of one of this package."""
+    """The message for an error that the user can correct; None for a bug in this package."""
     match error:
         case UserError() | OSError():  # an OSError names its file
             return str(error)

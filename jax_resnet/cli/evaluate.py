@@ -34,7 +34,7 @@ class Evaluate:
     labels: Path | None = None
     """A .npy file with the class of each of them: integers from 0, in the model's order."""
     part_size: int | None = None
-    """Also score each so many of them by themselves: 10000 for the severities of CIFAR-10-C."""
+    """Also score each block of so many images: 10000 gives the severities of CIFAR-10-C."""
     precision: Precision = "float32"
     as_json: Json = False
     """Print one JSON object: split (or images), count, correct, accuracy, loss; and parts, each

@@ -94,7 +94,7 @@ def collect(folders: Iterable[Path]) -> list[Group]:
 
 
 def refuse_differences(one: Path, config: Config, other: Path, other_config: Config) -> None:
-    """Raises a `UserError` that names the hyper-parameters but for the seed that differ."""
+    """Raises a `UserError` that names the hyper-parameters, other than the seed, that differ."""
     mine, theirs = config.hyper_parameters(), other_config.hyper_parameters()
     differences = [
         f"`{name}` is {value!r} and {theirs[name]!r}"

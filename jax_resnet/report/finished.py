@@ -1,4 +1,4 @@
-"""The files of a run, whose shapes are checked: what is drawn from them is there."""
+"""Reads a run's files, and checks that every value to be drawn is there."""
 
 from pathlib import Path
 from typing import Annotated, Any, NotRequired, TypeVar
@@ -145,7 +145,7 @@ def check_metrics(records: list[dict[str, Any]], file: Path) -> list[dict[str, A
 
 
 def read_starts(run: Run) -> list[dict[str, Any]]:
-    """Where the run was begun, and each other place where it went on, with the `step` from which.
+    """Where the run began, and each other place where it was resumed, with the `step` from which.
 
     Raises:
         UserError: if a file is damaged.

@@ -6,7 +6,7 @@ from typing import Any
 
 from jax_resnet.classifier import Classifier
 from jax_resnet.data import DATASETS, Dataset
-from jax_resnet.errors import UserError
+from jax_resnet.errors import UserError, as_words
 from jax_resnet.pretrained import is_unfinished, load_classifier
 from jax_resnet.run.folder import Run
 from jax_resnet.run.records import own_data, refuse_other_data
@@ -65,9 +65,10 @@ def run_dataset(classifier: Classifier | None, folder: Path, given: dict[str, An
     values = read_config(run.config_file)
     for name, value in given.items():
         if name != "data_dir" and values.get(name) != value:
+            own = values.get(name)
+            how = "without it" if own is None else f"with {as_words(own)}"
             raise UserError(
-                f"`{name}` is {value!r}, but {folder} was trained with {values.get(name)!r}: "
-                "leave it out"
+                f"`{name}` is {as_words(value)}, but {folder} was trained {how}: leave it out"
             )
     if own := own_data(run.config_file):
         way = (
@@ -89,8 +90,8 @@ def run_dataset(classifier: Classifier | None, folder: Path, given: dict[str, An
 
 
 def check_fits(classifier: Classifier, dataset: Dataset) -> None:
-    """Raises a `UserError` if classes, channels or image size of the two differ; numbers are names
-    like any others."""
+    """Raises a `UserError` if classes, channels or image size of the two differ; class names
+    that are numbers are compared as names too."""
     classes, channels = len(classifier.class_names), classifier.channels
     height, width, found = dataset.image_shape
     if (classes, channels) != (dataset.num_classes, found):

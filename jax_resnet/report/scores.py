@@ -52,7 +52,10 @@ def score(
                 f"`split` is 'validation', but {model} does not record which images were kept for "
                 "validation, expected the folder of the run, or the split 'test' or 'train'"
             )
-        dataset = load_images(file_config(classifier, given))
+        if given.get("dataset") == "folder":
+            height, width, channels = classifier.input_shape()
+            given = {"image_size": (height, width)} | given | {"channels": channels}
+        dataset = load_images(Config(**given))
         check_fits(classifier, dataset)
     images = getattr(dataset, split)
     if not len(images):
@@ -103,11 +106,3 @@ def _scorer(classifier: Classifier, precision: Precision) -> Callable[[Split], d
     model = classifier.model.clone(dtype=dtype_on(jax.default_backend(), precision))
     ready, products = classifier.replace(model=model), matmul_precision(precision)
     return lambda split: evaluate(ready, to_device(split), precision=products)
-
-
-def file_config(classifier: Classifier, given: dict[str, Any]) -> Config:
-    """The `Config` that names the data set of a Classifier file."""
-    if given.get("dataset") == "folder":
-        height, width, channels = classifier.input_shape()
-        given = {"image_size": (height, width)} | given | {"channels": channels}
-    return Config(**given)

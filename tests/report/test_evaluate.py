@@ -126,7 +126,9 @@ def test_files_that_are_no_model_are_refused(refused, run, tmp_path):
 
 
 def test_a_run_is_not_scored_on_other_data(refused, run):
-    assert "was trained with 'digits'" in refused(run, "--dataset", "cifar10")
+    assert "was trained with digits" in refused(run, "--dataset", "cifar10")
+    message = refused(run, "--image-size", "8", "8")
+    assert f"--image-size is 8 8, but {run} was trained without it: leave it out" in message
 
 
 @pytest.mark.parametrize("precision", ["default", "tf32", "bf16"])

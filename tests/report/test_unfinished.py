@@ -86,7 +86,7 @@ def test_images_are_predicted_and_the_net_is_exported(config, tmp_path, call):
 
 def test_the_page_says_that_the_run_goes_on(config, best):
     page = render([read_run(config.folder)])
-    assert "The run has not finished: it is to have 24 steps." in page
+    assert "The run has not finished: 24 steps are planned." in page
     assert f"those of the state at step {best['step']}" in page
 
 
