@@ -119,7 +119,7 @@ class Classifier(struct.PyTreeNode):
                 "shortcut": self.model.shortcut,
                 "channels": self.model.channels,
                 "dtype": getattr(self.model.dtype, "__name__", str(self.model.dtype)),
-                "class_names": self.class_names,
+                "class_names": [*map(str, self.class_names)],
                 "image_size": check_image_size(self.image_size),
             }
         )
@@ -138,7 +138,8 @@ class Classifier(struct.PyTreeNode):
         try:
             return _build(header, arrays)
         except UserError as error:
-            raise UserError(f"{path} is damaged: {error}") from error
+            field = str(error).replace("`", "'")  # which is no argument
+            raise UserError(f"{path} is damaged: {field}") from error
 
 
 def normalize(images: Array, mean: Array, std: Array) -> Array:
@@ -153,8 +154,9 @@ def normalize(images: Array, mean: Array, std: Array) -> Array:
     for each in (mean, std):
         if images.shape[images.ndim - each.ndim :] != each.shape:
             raise UserError(f"images have shape {images.shape}, expected {each.shape} at the end")
-    mean, std = (jnp.expand_dims(x, range(images.ndim - x.ndim)) for x in (mean, std))
-    return (images.astype(mean.dtype) / 255 - mean) / std
+    dtype = mean.dtype
+    mean, std = (jnp.expand_dims(x, range(images.ndim - x.ndim)).astype(dtype) for x in (mean, std))
+    return (images.astype(dtype) / 255 - mean) / std
 
 
 def _build(header: str, arrays: dict[str, np.ndarray]) -> Classifier:
@@ -172,6 +174,7 @@ def _build(header: str, arrays: dict[str, np.ndarray]) -> Classifier:
     if not isinstance(class_names, list) or not class_names:
         raise UserError(f"`class_names` is {class_names!r}, expected a list of names")
     check_class_names(class_names)
+    check_distinct(class_names)
     size = check_image_size(values["image_size"])
     if values["dtype"] not in (*DTYPES, "bfloat16"):
         raise UserError(f"`dtype` is {values['dtype']!r}, expected a floating-point type")
@@ -209,8 +212,8 @@ def _check_arrays(model: ResNet, arrays: dict[str, np.ndarray]) -> None:
     }
     for name in ("mean", "std"):  # of each channel, or of each pixel
         shape = arrays[name].shape if name in arrays else ()
-        by_pixel = len(shape) == 3 and min(shape) > 0 and shape[2] == channels
-        shapes[name] = shape if by_pixel else (channels,)
+        by_pixel = len(shape) == 3 and shape[2] == channels
+        shapes[name] = (*check_image_size(shape[:2]), channels) if by_pixel else (channels,)
     if len(shapes["mean"]) == len(shapes["std"]):
         shapes["std"] = shapes["mean"]
     if odd := sorted(shapes.keys() ^ arrays.keys()):

@@ -25,7 +25,7 @@ from typing_extensions import Doc
 from jax_resnet.errors import UserError
 from jax_resnet.initializers import HeNormal
 from jax_resnet.norm import BatchNorm
-from jax_resnet.ops import fence, max_pool_2x2
+from jax_resnet.ops import fence, max_pool_2x2, wide
 
 ShortcutName = Literal["zeropad", "conv1x1", "subsample"]
 Shortcut = Annotated[
@@ -189,11 +189,11 @@ class ResNet(nn.Module):
             stride = 1 if i == 0 else 2
             blocks = (self.depth - 2) // 6
             x = Stage(blocks, channels, stride, block, name=f"stage{i + 1}")(x)
-        wide = jnp.promote_types(self.dtype, jnp.float32)
-        x = x.mean(axis=(1, 2), dtype=wide)
+        dtype = wide(self.dtype)
+        x = x.mean(axis=(1, 2), dtype=dtype)
         bound = x.shape[-1] ** -0.5  # PyTorch's initialization of a dense layer
         uniform = partial(jax.random.uniform, minval=-bound, maxval=bound)
-        head = partial(nn.Dense, dtype=wide, param_dtype=self.param_dtype)
+        head = partial(nn.Dense, dtype=dtype, param_dtype=self.param_dtype)
         return head(self.num_classes, kernel_init=uniform, bias_init=uniform, name="head")(x)
 
 

@@ -46,7 +46,7 @@ class BatchNorm(nn.Module):
             UserError: if the statistics are to be those of an empty batch.
         """
         channels = (x.shape[-1],)
-        wide = jnp.promote_types(self.param_dtype, jnp.float32)
+        wide = ops.wide(self.param_dtype)
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, channels, wide)
         running_var = self.variable("batch_stats", "var", jnp.ones, channels, wide)
         scale = self.param("scale", nn.initializers.ones, channels, self.param_dtype)
@@ -59,8 +59,8 @@ class BatchNorm(nn.Module):
         x = x.astype(self.dtype)
         y, mean, var = normalize_batch(x, scale, bias, shortcut, relu)
         if not self.is_initializing():
-            running_mean.value = MOMENTUM * running_mean.value + (1 - MOMENTUM) * mean
-            running_var.value = MOMENTUM * running_var.value + (1 - MOMENTUM) * var
+            for running, value in ((running_mean, mean), (running_var, var)):
+                running.value = MOMENTUM * running.value + (1 - MOMENTUM) * value.astype(wide)
         return y
 
 
@@ -73,7 +73,7 @@ def normalize_batch(
 
 
 def _forward(x: Array, scale: Array, bias: Array, shortcut: Array | None, relu: bool) -> Any:
-    wide, count = _wide(x), x.size // x.shape[-1]
+    wide, count = x.astype(ops.wide(x.dtype)), x.size // x.shape[-1]
     total, squares = _channel_sums(wide, wide * wide)
     mean = total / count
     var = jnp.maximum(squares / count - mean * mean, 0)
@@ -86,10 +86,14 @@ def _backward(relu: bool, saved: Any, gradients: Any) -> Any:
     dy, dmean, dvar = gradients
     if relu:
         dy = jnp.where(y > 0, dy, 0)
+    wide = ops.wide(x.dtype, scale.dtype)
+    g, wide_x, mean, var, dmean, dvar, slope = (
+        each.astype(wide) for each in (dy, x, mean, var, dmean, dvar, scale)
+    )
     count, inverse = x.size // x.shape[-1], jax.lax.rsqrt(var + EPSILON)
-    centered, g = _wide(x) - _channelwise(mean), _wide(dy)
+    centered = wide_x - _channelwise(mean)
     dbias, product = _channel_sums(g, g * centered)
-    slope = scale * inverse
+    slope = slope * inverse
     of_centered = (2 * dvar - slope * inverse * inverse * product) / count
     constant = (dmean - slope * dbias) / count
     dx = _channelwise(slope) * g + _channelwise(of_centered) * centered + _channelwise(constant)
@@ -101,22 +105,20 @@ normalize_batch.defvjp(_forward, _backward)
 
 
 def _normalize(x: Array, mean: Array, var: Array, scale: Array, bias: Array) -> Array:
+    wide = ops.wide(x.dtype, mean.dtype, scale.dtype)
+    x, mean, var, scale, bias = (each.astype(wide) for each in (x, mean, var, scale, bias))
     slope = jax.lax.rsqrt(var + EPSILON) * scale
-    return (_wide(x) - _channelwise(mean)) * _channelwise(slope) + _channelwise(bias)
+    return (x - _channelwise(mean)) * _channelwise(slope) + _channelwise(bias)
 
 
 def _finish(y: Array, shortcut: Array | None, relu: bool) -> Array:
-    y = y if shortcut is None else y + shortcut
+    y = y if shortcut is None else y + shortcut.astype(y.dtype)
     return ops.relu(y) if relu else y
 
 
 def _channelwise(values: Array) -> Array:
     """Values of the channels, `(C,)`, in a shape that broadcasts over NHWC."""
     return values[None, None, None]
-
-
-def _wide(x: Array) -> Array:
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
 def _channel_sums(a: Array, b: Array) -> tuple[Array, Array]:

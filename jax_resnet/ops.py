@@ -1,8 +1,19 @@
 """Operations whose usual form XLA computes slowly or wrongly on CPUs."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array
+
+
+def wide(*dtypes: Any) -> Any:
+    """float32, or float64 where one of these floating-point dtypes is: what sums are computed in.
+
+    `jnp.promote_types` would refuse two dtypes where JAX is told to promote none implicitly.
+    """
+    bits = [jnp.finfo(jax.dtypes.canonicalize_dtype(dtype)).bits for dtype in dtypes]
+    return jnp.float64 if max(bits) > 32 else jnp.float32
 
 
 def max_pool_2x2(x: Array) -> Array:

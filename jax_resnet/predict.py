@@ -47,8 +47,8 @@ def predict(
     probabilities = np.concatenate([empty, *jax.device_get(batches)])[: len(images)]
     if bad := int(np.isnan(probabilities).any(axis=1).sum()):
         raise UserError(
-            f"the logits of {bad} of {len(images)} images are not finite: the weights of the "
-            f"classifier are too large for its dtype, {jnp.dtype(classifier.model.dtype)}"
+            f"the logits of {bad} of {len(images)} images are not finite: with the classifier's "
+            f"weights, mean and std they leave the range of {jnp.dtype(classifier.model.dtype)}"
         )
     return probabilities
 

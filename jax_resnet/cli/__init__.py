@@ -1,5 +1,6 @@
 """The commands: from words to a call, and from errors to messages and exit codes."""
 
+import errno
 import importlib
 import io
 import logging
@@ -42,10 +43,10 @@ def main(command: str | None = None) -> None:
         # Python's handler raises, and an exception within XLA's compiler is a segmentation fault.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     arguments = sys.argv[1:]
-    if command is None:
-        command, *arguments = _named(arguments)
-        sys.argv = [f"jax-resnet {command}", *arguments]  # which `--help` shows
     try:
+        if command is None:
+            command, *arguments = _named(arguments)
+            sys.argv = [f"jax-resnet {command}", *arguments]  # which `--help` shows
         module = importlib.import_module(f"jax_resnet.cli.{command}")
         import jax
 
@@ -55,7 +56,7 @@ def main(command: str | None = None) -> None:
         discard_stdout()
         sys.exit(141)
     except Exception as error:
-        if (reason := reason_of(error, command)) is None:
+        if (reason := reason_of(error, command or "")) is None:
             raise
         show_error(reason)
         sys.exit(2)
@@ -64,7 +65,12 @@ def main(command: str | None = None) -> None:
 def reason_of(error: Exception, command: str) -> str | None:
     """The message for an error that the user can correct; None for a bug in this package."""
     match error:
-        case UserError() | OSError():  # an OSError names its file
+        case OSError(filename=None, errno=errno.ENOENT):
+            return "the current folder does not exist any more"
+        case OSError(filename=None, errno=errno.ENOSPC | errno.EIO | errno.EFBIG):
+            discard_stdout()
+            return f"stdout can't be written: {error.strerror}"
+        case UserError() | OSError():
             return str(error)
         case ModuleNotFoundError(name=str(name)) if not name.startswith("jax_resnet"):
             extra = "report" if command == "report" else "train"
@@ -107,8 +113,9 @@ def _missing_device() -> str | None:
 
     try:
         jax.devices()
+        jax.device_put(0)
     except (RuntimeError, AssertionError) as error:
-        names = ("JAX_PLATFORMS", "JAX_PLATFORM_NAME", "JAX_NUM_CPU_DEVICES")
+        names = ("JAX_PLATFORMS", "JAX_PLATFORM_NAME", "JAX_NUM_CPU_DEVICES", "JAX_DEFAULT_DEVICE")
         given = [f"{name}={os.environ[name]}" for name in names if name in os.environ]
         reason = f": {error}" if str(error) else ""
         return (

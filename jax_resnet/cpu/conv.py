@@ -31,7 +31,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from jax_resnet.ops import cotangent_of
+from jax_resnet.ops import cotangent_of, wide
 
 _BLOCK_BYTES = 3 << 20  # of X and Y together; fits the caches, and amortises the dispatch
 
@@ -150,6 +150,6 @@ def _block_gradient(
         jnp.concatenate(rows, -1).reshape(-1, i * o),
         (((0,), (0,)), ((), ())),
         precision=precision,
-        preferred_element_type=jnp.promote_types(x.dtype, jnp.float32),
+        preferred_element_type=wide(x.dtype),
     )
     return dk.reshape(j, c, i, o).transpose(2, 0, 1, 3)

@@ -5,7 +5,7 @@ import io
 from pathlib import Path
 
 from jax_resnet.data.images import list_files
-from jax_resnet.errors import UserError, say, some
+from jax_resnet.errors import UserError, printable, say, some
 from jax_resnet.files import read_text
 
 _NAMES = ("labels.csv", "trainLabels.csv")
@@ -69,6 +69,10 @@ def _read(table: Path) -> dict[str, str]:
             if len(row) != 2 or not all(row):
                 raise UserError(
                     f"{table}, line {reader.line_num}, is {some(row)}, expected an id and its label"
+                )
+            if printable(row[1]) != row[1]:
+                raise UserError(
+                    f"{table}, line {reader.line_num}: the label {row[1]!r} has control characters"
                 )
             name, label = f"{row[0]}.png", row[1]
             if name in labels:

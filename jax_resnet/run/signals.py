@@ -42,14 +42,25 @@ def raise_if_stopped(signals: list[int]) -> None:
 
 @contextmanager
 def raise_signals() -> Iterator[None]:
-    """Raises `Interrupted` at the first signal, wherever the program is; a second one ends the
-    process. For loading data, which leaves nothing half done and does not call JAX."""
+    """Raises `Interrupted` at the first signal, wherever the program is, or else at the end of the
+    block; a second one ends the process. For loading data, which leaves nothing half done and does
+    not call JAX."""
+
+    noted: list[int] = []
 
     def stop(number: int) -> None:
+        noted.append(number)
         raise Interrupted(number)
 
     with _handled_by(stop):
         yield
+        raise_if_stopped(noted)  # within a destructor, Python drops what a handler raises
+
+
+def is_ignored(number: int) -> bool:
+    """Whether the caller of this process had a signal ignored: SIGHUP by nohup, or SIGINT by a
+    shell's script that runs it in the background."""
+    return signal.getsignal(number) is signal.SIG_IGN
 
 
 @contextmanager
@@ -62,9 +73,8 @@ def _handled_by(answer: Callable[[int], None]) -> Iterator[None]:
             "signals reach Python's main thread only: call this there, or give `train` a list, "
             "`signals`"
         )
-    numbers = [SIGINT] if several else [SIGINT, SIGTERM]
-    if SIGHUP is not None and signal.getsignal(SIGHUP) is not signal.SIG_IGN:  # as under nohup
-        numbers.append(SIGHUP)
+    known = (SIGINT, None if several else SIGTERM, SIGHUP)
+    numbers = [each for each in known if each is not None and not is_ignored(each)]
 
     def handle(number: int, _frame: Any) -> None:
         for each in numbers:  # a terminal that closes may send SIGHUP twice

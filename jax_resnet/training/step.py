@@ -144,7 +144,7 @@ def train_step(
     (loss, (logits, batch_stats)), grads = grad_fn(state.trained)
     metrics = {
         "loss": loss,
-        "accuracy": (logits.argmax(axis=-1) == labels).mean(),
+        "accuracy": _is_correct(logits, labels).mean(),
         "gradient_norms": {
             part: jnp.linalg.norm(ravel_pytree(grads[part])[0]) if part in grads else jnp.zeros(())
             for part in state.params
@@ -175,7 +175,7 @@ def eval_step(
         raise UserError(f"`mask` is {mask.dtype}{mask.shape}, expected bool{labels.shape}")
     return {
         "count": mask.sum(),
-        "correct": ((logits.argmax(axis=-1) == labels) & mask).sum(),
+        "correct": (_is_correct(logits, labels) & mask).sum(),
         "loss": jnp.where(mask, losses, 0).sum(),
     }
 
@@ -200,6 +200,16 @@ def cross_entropy(
         raise UserError(
             f"`labels` are {labels.dtype}{labels.shape}, expected integers, {logits.shape[:-1]}"
         )
-    one_hot = jax.nn.one_hot(labels, logits.shape[-1], dtype=logits.dtype)
+    one_hot = jax.nn.one_hot(_wide(labels), logits.shape[-1], dtype=logits.dtype)
     losses = optax.softmax_cross_entropy(logits, optax.smooth_labels(one_hot, smoothing))
     return jnp.where(one_hot.any(axis=-1), losses, jnp.inf)
+
+
+def _is_correct(logits: Array, labels: Array) -> Array:
+    labels = _wide(labels)
+    return logits.argmax(axis=-1).astype(labels.dtype) == labels
+
+
+def _wide(labels: Array) -> Array:
+    """Labels of at least 32 bits: in fewer, the numbers of many classes are not distinct."""
+    return labels if jnp.iinfo(labels.dtype).bits >= 32 else labels.astype(jnp.int32)

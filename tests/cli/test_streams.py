@@ -1,6 +1,8 @@
 """What a terminal gets: text that it can show, on streams that may be closed."""
 
+import errno
 import io
+import os
 import signal
 import subprocess
 import sys
@@ -93,6 +95,31 @@ def test_a_platform_that_is_not_there_is_named(run, monkeypatch, capsys, error):
     monkeypatch.setattr(jax, "devices", lambda: fail(error))
     assert run(jax.devices) == 2
     assert capsys.readouterr().err.startswith("error: JAX finds no device with JAX_PLATFORMS=cuda")
+
+
+def test_a_default_device_that_is_not_there_is_named(run, monkeypatch, capsys):
+    monkeypatch.setenv("JAX_DEFAULT_DEVICE", "gpu")
+    monkeypatch.setattr(jax, "device_put", lambda _: fail(RuntimeError("Unknown backend")))
+    assert run(lambda: fail(RuntimeError("Unknown backend"))) == 2
+    assert "no device with JAX_DEFAULT_DEVICE=gpu: Unknown" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("number", "message"),
+    [(errno.ENOSPC, "stdout can't be written: No space left on device"),
+     (errno.ENOENT, "the current folder does not exist any more")],
+)  # fmt: skip
+def test_an_error_of_no_file_says_of_what_it_is(run, monkeypatch, capsys, number, message):
+    monkeypatch.setattr("jax_resnet.cli.discard_stdout", lambda: None)
+    assert run(lambda: fail(OSError(number, os.strerror(number)))) == 2
+    assert capsys.readouterr().err == f"error: {message}\n"
+
+
+@pytest.mark.parametrize("stdout", ["| true", "> /dev/full"])
+def test_help_that_nobody_can_read_ends_without_a_traceback(stdout):
+    words = f"{sys.executable} -m jax_resnet --help {stdout}; exit 0"
+    done = subprocess.run(["sh", "-c", words], capture_output=True, text=True, check=True)
+    assert "Traceback" not in done.stderr
 
 
 def test_another_error_keeps_its_traceback(run):

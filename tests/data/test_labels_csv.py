@@ -126,5 +126,5 @@ def test_another_table_is_refused(place, tmp_path, text, message):
 
 def test_a_label_with_control_characters_is_refused(place, tmp_path):
     write(tmp_path, (LABELS | {"0": "\x1b[31mred"}).items())
-    with pytest.raises(UserError, match="without control characters"):
+    with pytest.raises(UserError, match=r"labels\.csv, line 2: the label .* control characters"):
         read(tmp_path, split_proportions=(1, 0, 0))

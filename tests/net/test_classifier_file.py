@@ -171,6 +171,8 @@ ARRAYS = [
     {VARIANCE: np.full(16, -0.1, np.float32)},
     {"mean": np.float32([0.4, np.nan, 0.4])},
     {"mean": np.zeros((4, 3), np.float32)},
+    {"mean": np.zeros((3, 3, 3), np.float32)},
+    {"mean": np.zeros((5_000, 4, 3), np.float32)},
     {"mean": None},
     {"std": np.float32([0.2, 0, 0.2])},
     {"std": np.array([0.2, 1e-60, 0.2])},
@@ -186,16 +188,18 @@ def test_what_is_no_classifier_is_refused_although_its_checksum_is_right(tmp_pat
     for changes, arrays in [(each, {}) for each in HEADERS] + [({}, each) for each in ARRAYS]:
         classifier.save(path)
         write(path, version, changes, **arrays)
-        with pytest.raises(UserError, match=r"model\.safetensors is damaged: "):
+        with pytest.raises(UserError, match=r"model\.safetensors is damaged: ") as refusal:
             Classifier.load(path)
+        assert "`" not in str(refusal.value), "what a file holds is no argument, and no flag"
 
 
-def test_sizes_and_depths_of_numpy_are_saved_as_numbers(classifier, tmp_path):
-    model = classifier.model.clone(depth=np.int64(8))
-    other = classifier.replace(model=model, image_size=(np.int64(8), np.int32(8)))
-    other.save(tmp_path / "model")
+def test_sizes_depths_and_names_of_numpy_are_saved(classifier, tmp_path):
+    model, names = classifier.model.clone(depth=np.int64(8)), np.array(classifier.class_names)
+    size = (np.int64(8), np.int32(8))
+    classifier.replace(model=model, image_size=size, class_names=names).save(tmp_path / "model")
     loaded = Classifier.load(tmp_path / "model")
     assert (loaded.model.depth, loaded.image_size) == (8, (8, 8))
+    assert loaded.class_names == classifier.class_names
 
 
 def test_what_would_not_load_is_not_saved(classifier, tmp_path):
@@ -206,6 +210,7 @@ def test_what_would_not_load_is_not_saved(classifier, tmp_path):
         classifier.replace(variables=half),
         classifier.replace(class_names=("a", "b", "\n")),
         classifier.replace(class_names=("a", "b")),
+        classifier.replace(class_names=("a", "b", "a")),
         classifier.replace(std=classifier.std * 0),
         classifier.replace(std=classifier.std * 0 + 1e-40),
         classifier.replace(image_size=(8, 2)),

@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -11,7 +12,7 @@ from support import command, digits, train
 
 from jax_resnet.cli import train as cli
 from jax_resnet.errors import UserError
-from jax_resnet.run.signals import stop_signals
+from jax_resnet.run.signals import Interrupted, raise_signals, stop_signals
 from jax_resnet.training import train as training
 
 STOPS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
@@ -45,14 +46,35 @@ def test_a_thread_is_told_how_it_can_be_stopped(tmp_path):
     assert not (tmp_path / "a").exists()
 
 
-def test_nohup_stays_in_force():
-    old = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+@pytest.mark.parametrize("number", STOPS)
+def test_what_the_caller_has_ignored_stays_ignored(number):
+    """As nohup does with SIGHUP, and a shell's script with SIGINT for what it puts behind `&`."""
+    old = signal.signal(number, signal.SIG_IGN)
     try:
         with stop_signals() as caught:
-            os.kill(os.getpid(), signal.SIGHUP)
+            os.kill(os.getpid(), number)
         assert not caught
     finally:
-        signal.signal(signal.SIGHUP, old)
+        signal.signal(number, old)
+
+
+def test_a_signal_within_a_destructor_ends_the_loading_too(monkeypatch):
+    """Python drops what is raised there."""
+    dropped = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda what: dropped.append(what.exc_type))
+
+    class Held:
+        def __del__(self):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def load():
+        with raise_signals():
+            held = Held()
+            del held
+            assert dropped == [Interrupted]
+
+    with pytest.raises(Interrupted, match="SIGTERM"):
+        load()
 
 
 @pytest.mark.parametrize(

@@ -27,17 +27,28 @@ def test_a_classifier_and_its_evaluation():
     classifier = pretrained("cnn20").replace(mean=jnp.zeros((8, 8, 3)), std=jnp.ones(3))
     digits = load("digits").test
     split = type(digits)(np.repeat(digits.images[:7], 3, -1), digits.labels[:7])
-    assert evaluate(classifier, to_device(split))["count"] == 7
+    for dtype in (jnp.float32, jnp.bfloat16, jnp.float16):
+        net = classifier.replace(model=classifier.model.clone(dtype=dtype))
+        assert evaluate(net, to_device(split))["count"] == 7
 
 
 @pytest.mark.parametrize("shortcut", SHORTCUTS)
-def test_a_step(shortcut):
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16, jnp.float16])
+@pytest.mark.parametrize("param_dtype", [jnp.float32, jnp.bfloat16])
+def test_a_step(shortcut, dtype, param_dtype):
     tx = optax.scale(-0.1)
-    model = ResNet(8, shortcut=shortcut)
-    state = TrainState.init(jax.random.key(0), model, tx, (8, 8, 1), label_smoothing=0.1)
-    arguments = (jnp.zeros((4, 8, 8, 1)), jnp.zeros(4, jnp.int32))
-    _, metrics = jax.eval_shape(train_step, state, *arguments)
+    model = ResNet(8, shortcut=shortcut, dtype=dtype, param_dtype=param_dtype)
+    images, labels = jnp.zeros((4, 8, 8, 1)), jnp.zeros(4, jnp.int8)
+
+    def step_and_logits(key):
+        state = TrainState.init(key, model, tx, (8, 8, 1), label_smoothing=0.1)
+        state, metrics = train_step(state, images, labels)
+        return state, metrics, state.apply_fn(state.variables, images)
+
+    state, metrics, logits = jax.eval_shape(step_and_logits, jax.random.key(0))
     assert metrics["loss"].shape == ()
+    assert logits.dtype == jnp.float32
+    assert {x.dtype for x in jax.tree.leaves(state.batch_stats)} == {jnp.dtype("float32")}
 
 
 @pytest.mark.parametrize("pad_mode", get_args(get_args(PadMode)[0]))

@@ -125,11 +125,15 @@ def test_a_mask_of_another_kind_is_refused(mask):
         eval_step(jnp.zeros((4, 10)), jnp.arange(4), mask)
 
 
+@pytest.mark.parametrize("classes", [256, 600])
 @pytest.mark.parametrize("dtype", [np.uint8, np.int32])
-def test_labels_of_any_integer_type_are_taken(dtype):
-    """256 itself is no number of 8 bits."""
-    losses = jax.jit(cross_entropy)(jnp.zeros((2, 256)), np.array([3, 255], dtype))
-    np.testing.assert_allclose(losses, np.log(256), rtol=1e-6)
+def test_labels_of_any_integer_type_are_taken(dtype, classes):
+    """Classes from 256 on have no number of 8 bits, where 259 would be 3."""
+    logits, labels = jnp.zeros((2, classes)).at[0, 3].set(9.0), np.array([3, 255], dtype)
+    losses = jax.jit(cross_entropy)(logits, labels)
+    expected = [np.log(np.exp(9) + classes - 1) - 9, np.log(classes)]
+    np.testing.assert_allclose(losses, expected, rtol=1e-4)
+    assert eval_step(logits, labels, np.ones(2, bool))["correct"] == 1
 
 
 @pytest.mark.parametrize("label", [-1, 10])
