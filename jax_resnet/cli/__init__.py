@@ -12,6 +12,7 @@ import warnings
 from typing import Any
 
 from jax_resnet.errors import UserError, say, with_flags
+from jax_resnet.run.signals import Interrupted
 
 COMMANDS = {
     "train": "Train a CIFAR-10 ResNet, with one seed or several, or continue a run.",
@@ -102,8 +103,10 @@ def _prepare_streams() -> None:
 
 
 def _unraisable(what: Any) -> None:
-    # TensorStore has one for each write that is under way when another fails, on a full disk.
-    if str(what.exc_value) != "Event loop is closed":
+    # TensorStore has one for each write that is under way when another fails, on a full disk; and a
+    # signal may come within a destructor.
+    known = str(what.exc_value) == "Event loop is closed" or isinstance(what.exc_value, Interrupted)
+    if not known:
         sys.__unraisablehook__(what)
 
 
