@@ -202,7 +202,7 @@ def apply(words: Sequence[str], teacher: Classifier | None, validation_seed: int
         batches.augment = partial(jitter, batches.augment)
     if teacher is not None:
         programs.train_step = partial(distilled_step, teacher)
-        # So `config.json` has the teacher's SHA-256, as `init`: no other one goes on with the run.
+        # So `config.json` has the teacher's SHA-256, as `init`: no other one continues the run.
         train.identity = lambda classifier: identity(teacher)
     if validation_seed is not None:
         configs.split_validation = lambda dataset, val_fraction, seed: split_validation(

@@ -74,7 +74,7 @@ def command(arguments: Sequence[str]) -> None:
         out.mkdir(parents=True, exist_ok=True)
     try:
         for config in todo:
-            result_of(config)  # what can't begin or go on is said before anything is trained
+            result_of(config)  # what can't begin or continue is refused before anything is trained
         images = cache(lambda: load_aloud(todo[0]))
         for number, config in enumerate(todo, 1):
             run(config, f"run {number} of {len(todo)}", images)

@@ -62,7 +62,7 @@ class Result(TypedDict):
 
 
 class Environment(TypedDict):
-    """What the page shows of the place where a run was begun, or went on."""
+    """What the page shows of the place where a run was begun or resumed."""
 
     devices: Annotated[list[str], Field(min_length=1)]
     python: str

@@ -74,7 +74,7 @@ def run_dataset(classifier: Classifier | None, folder: Path, given: dict[str, An
         way = (
             "the command evaluate scores it with `images` and `labels`"
             if classifier
-            else "go on with it"
+            else "resume it"
         )
         raise UserError(
             f"{folder} is trained on the images {own!r}, which were given in Python: expected a "

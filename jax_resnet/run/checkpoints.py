@@ -28,7 +28,7 @@ class _Manager(ocp.CheckpointManager):
 class Checkpoints:
     """The checkpoints in a folder, which are good from when their checksums are written.
 
-    A single process writes them in a thread, while the training goes on; every other method waits
+    A single process writes them in a thread, while the training continues; every other method waits
     until the last one is written, and raises its `UserError` if that failed.
 
     A checkpoint that is half written, half deleted or damaged when a run is opened is moved to
@@ -189,7 +189,7 @@ def read_checkpoint(checkpoint: Path, like: Any) -> Any:
 
 
 def _unreadable(checkpoint: Path, error: Exception) -> str:
-    reason = str(error).strip().partition("\n")[0]  # Orbax goes on with both trees
+    reason = str(error).strip().partition("\n")[0]  # Orbax prints both trees after that
     return (
         f"{checkpoint} can't be read, or another version of this package wrote it (starts.jsonl "
         f"says which) and it holds other arrays: {reason:.200}"

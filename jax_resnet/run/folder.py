@@ -185,7 +185,7 @@ class OpenRun(Run):
                 os.fsync(file.fileno())
 
     def save(self, step: int, tree: Any) -> None:
-        """Writes the checkpoint of a step, unless it exists, while the caller goes on."""
+        """Writes the checkpoint of a step, unless it exists, while the caller continues."""
         if step != self.latest:
             steps = {*self._saved.steps, step}
             best = first_decides(lambda: best_step(self.records(), steps))

@@ -87,8 +87,8 @@ def read_start_lines(file: Path) -> list[dict[str, Any]]:
 def add_start(
     file: Path, before: list[dict[str, Any]], step: int, environment: dict[str, Any]
 ) -> None:
-    """Writes a `starts.jsonl`: the lines from before, and one that the run goes on from a step, now
-    and in this environment."""
+    """Writes a `starts.jsonl`: the lines from before, and one that the run continues from a step,
+    now and in this environment."""
     now = datetime.now(UTC).isoformat(timespec="seconds")
     starts = [*before, {"step": step, "time": now} | environment]
     with writing(file):

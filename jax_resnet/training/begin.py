@@ -1,4 +1,4 @@
-"""What comes before a run is trained: whether it may begin, goes on, or is finished; its images."""
+"""What comes before training: whether a run may begin, continues, or is finished; its images."""
 
 from functools import partial
 from typing import Any
@@ -89,8 +89,8 @@ def result_of(run: Config) -> dict[str, Any] | None:
     `check_folder`.
 
     Raises:
-        UserError: if it is not finished, and can neither begin nor go on; or if it was trained on
-            other images than those that `dataset` names.
+        UserError: if it is not finished, and can neither begin nor continue; or if it was trained
+            on other images than those that `dataset` names.
     """
     if run.resume and (result := finished(run)):
         if own := own_data(Run(run.folder).config_file):

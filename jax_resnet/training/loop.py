@@ -187,7 +187,7 @@ def save_all(
     tell: Callable[[Training, dict[str, Any]], None],
 ) -> list[Metrics]:
     """Saves each run as `save` does, those after one that fails too, and calls `tell` with each
-    record; then raises the first error. The totals to go on with."""
+    record; then raises the first error. The totals to continue with."""
     kept, errors = list(totals), []
     for i, training in enumerate(trainings):
         try:
@@ -206,7 +206,7 @@ def save(
     training: Training, state: TrainState, totals: Metrics, programs: Programs, speed: float | None
 ) -> tuple[Metrics, dict[str, Any] | None]:
     """Checks the state and writes its checkpoint; at an epoch's end, which alone has a speed, the
-    line of metrics before it, and the curves after it. The totals to go on with, and the line's
+    line of metrics before it, and the curves after it. The totals to continue with, and the line's
     record."""
     check_finite(training, state, totals)
     record = None

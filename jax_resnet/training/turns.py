@@ -118,7 +118,7 @@ def train_turn(turn: Turn, images: Dataset, device: jax.Device, signals: list[in
 
 
 def train_group(group: Turn, images: Dataset, device: jax.Device, signals: list[int]) -> Ends:
-    """Trains runs together; if one of them fails, each goes on alone."""
+    """Trains runs together; if one of them fails, each continues alone."""
     try:
         pairs = [(run, divide(images, run)) for run in group.values()]
         results = train_together(pairs, devices=[device], signals=signals)
@@ -134,6 +134,6 @@ def train_group(group: Turn, images: Dataset, device: jax.Device, signals: list[
 
 
 def report_error(run: Config, error: UserError) -> UserError:
-    """The error of a run, when the others go on."""
+    """The error of a run, when the others continue."""
     say(f"seed {run.seed}: {with_flags(str(error))}")
     return error

@@ -23,7 +23,7 @@ from jax_resnet.training.programs import init_state, make_mesh, make_programs, r
 @pinned()
 def from_checkpoint(folder: Path, dataset: Dataset) -> tuple[Classifier, int]:
     """The classifier of the checkpoint that is best on validation, or else the last, and its step,
-    which is said on stderr. The run may go on meanwhile: nothing in its folder is changed.
+    which is printed on stderr. The run may continue meanwhile: nothing in its folder is changed.
 
     Args:
         folder: the run's.
@@ -60,7 +60,7 @@ def choose_step(run: Run) -> tuple[int, str]:
     if not steps:
         raise UserError(f"{run.folder} has no good checkpoint: {faults}")
     if faults:
-        say(f"{faults} (a run that goes on writes and deletes them); other checkpoints are good")
+        say(f"{faults} (a run in progress writes and deletes them); other checkpoints are good")
     records = known_records(run, steps[-1])
     best, of_all = best_step(records, steps), best_step(records)
     if best is None:

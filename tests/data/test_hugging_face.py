@@ -109,7 +109,7 @@ def test_the_original_is_next_and_a_line_says_why(server, parquet, tmp_path, fau
             server.answers[f"/parquet/{TRAIN}"] = lambda h: h.wfile.write(h.begin(sent))
     assert len(load("cifar100", tmp_path / "data").train) == 200
     reason = {"missing": "404", "unavailable": "503", "wrong": "SHA-256", "large": "more than"}
-    lines = [line for line in capsys.readouterr().err.splitlines() if "; going on with" in line]
+    lines = [line for line in capsys.readouterr().err.splitlines() if "; continuing with" in line]
     assert len(lines) == 1
     assert reason[fault] in lines[0]
     assert lines[0].endswith(f"{server.url}/small.tar.gz")

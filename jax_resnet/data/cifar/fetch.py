@@ -34,7 +34,7 @@ def fetch(layout: Layout, folder: Path, mirror: str | None) -> Original:
         except UserError as error:
             reasons.append(f"downloading it from {where} failed: {error}")
             if number < len(ways):
-                say(f"{reasons[-1]}; going on with {ways[number][0]}")
+                say(f"{reasons[-1]}; continuing with {ways[number][0]}")
     raise UserError("; ".join(reasons))
 
 
