@@ -3,6 +3,7 @@ compiled programs for all tests and the commands that they start; and no network
 
 import os
 import runpy
+import signal
 import sys
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -39,6 +40,18 @@ jax.config.update("jax_num_cpu_devices", 2)
 from support import SCRIPTS  # noqa: E402
 
 from jax_resnet.training import programs  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def heard():
+    """Signals that the caller of the tests ignores, as under nohup or a script's `&`, are heard."""
+    usual = {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: signal.SIG_DFL}
+    ignored = [number for number in usual if signal.getsignal(number) is signal.SIG_IGN]
+    for number in ignored:
+        signal.signal(number, usual[number])
+    yield
+    for number in ignored:
+        signal.signal(number, signal.SIG_IGN)
 
 
 @pytest.fixture

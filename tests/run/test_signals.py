@@ -18,14 +18,6 @@ from jax_resnet.training import train as training
 STOPS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 
 
-@pytest.fixture(autouse=True)
-def without_nohup():
-    """Under which these tests may be run."""
-    old = signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    yield
-    signal.signal(signal.SIGHUP, old)
-
-
 @pytest.mark.parametrize("number", STOPS)
 def test_a_signal_is_noted_and_raises_nothing(number, capsys):
     old = signal.getsignal(number)
