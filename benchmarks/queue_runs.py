@@ -25,7 +25,7 @@ from jax_resnet.cli.train import parse_config
 from jax_resnet.errors import UserError, with_flags
 from jax_resnet.files import read_json
 from jax_resnet.run.folder import Run
-from jax_resnet.run.signals import SIGHUP, is_ignored
+from jax_resnet.run.signals import SIGHUP
 from jax_resnet.training.begin import finished
 from jax_resnet.training.config import Config
 
@@ -77,7 +77,7 @@ def train_all(runs: list[list[str]], at_once: int) -> int:
         return code
 
     for number in (signal.SIGINT, signal.SIGTERM, SIGHUP):
-        if number is not None and not is_ignored(number):
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:  # by nohup
             signal.signal(number, stop)
     with ThreadPoolExecutor(at_once) as pool:
         codes = list(pool.map(train, runs))

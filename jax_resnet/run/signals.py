@@ -57,12 +57,6 @@ def raise_signals() -> Iterator[None]:
         raise_if_stopped(noted)  # within a destructor, Python drops what a handler raises
 
 
-def is_ignored(number: int) -> bool:
-    """Whether the caller of this process had a signal ignored: SIGHUP by nohup, or SIGINT by a
-    shell's script that runs it in the background."""
-    return signal.getsignal(number) is signal.SIG_IGN
-
-
 @contextmanager
 def _handled_by(answer: Callable[[int], None]) -> Iterator[None]:
     # Several processes must stop at the same step: JAX handles SIGTERM itself, and tells the
@@ -73,8 +67,9 @@ def _handled_by(answer: Callable[[int], None]) -> Iterator[None]:
             "signals reach Python's main thread only: call this there, or give `train` a list, "
             "`signals`"
         )
-    known = (SIGINT, None if several else SIGTERM, SIGHUP)
-    numbers = [each for each in known if each is not None and not is_ignored(each)]
+    numbers = [SIGINT] if several else [SIGINT, SIGTERM]
+    if SIGHUP is not None and signal.getsignal(SIGHUP) is not signal.SIG_IGN:  # as under nohup
+        numbers.append(SIGHUP)
 
     def handle(number: int, _frame: Any) -> None:
         for each in numbers:  # a terminal that closes may send SIGHUP twice
