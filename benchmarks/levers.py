@@ -45,6 +45,7 @@ from jax_resnet.cli.train import parse_config
 from jax_resnet.data import split_validation, statistics
 from jax_resnet.errors import UserError, with_flags
 from jax_resnet.pretrained import find_classifier
+from jax_resnet.report.run_model import check_fits
 from jax_resnet.training import batches, programs, train
 from jax_resnet.training import config as configs
 from jax_resnet.training.config import Config, load_dataset
@@ -139,14 +140,14 @@ def start(levers: Sequence[str], config: Config, *args: Any) -> Any:
 
 @cache
 def whitening_kernel(config: Config) -> np.ndarray:
-    """3x3x3x16, each filter with a norm of 1; of some of the run's training images."""
+    """3x3xCx16, each filter with a norm of 1; of some of the run's training images."""
     images = load_dataset(config).train.images
     mean, std = statistics(images, config.normalization)
     some = (images[:: len(images) // 2000 + 1] - mean) / std
     windows = np.lib.stride_tricks.sliding_window_view(some, (3, 3), (1, 2))
-    patches = windows.transpose(0, 1, 2, 4, 5, 3).reshape(-1, 27)
+    patches = windows.transpose(0, 1, 2, 4, 5, 3).reshape(-1, 9 * images.shape[-1])
     directions = np.linalg.eigh(np.cov(patches.T))[1][:, -8:]
-    kernel = np.concatenate([directions, -directions], axis=1).reshape(3, 3, 3, 16)
+    kernel = np.concatenate([directions, -directions], axis=1).reshape(3, 3, -1, 16)
     return kernel.astype(np.float32)
 
 
@@ -169,6 +170,7 @@ def jitter(
 
 def distilled_step(teacher: Classifier, state: Any, images: Any, labels: Any) -> Any:
     """`train_step` with half the loss from the teacher's predictions (Hinton et al., 2015)."""
+    labels = jnp.tile(labels, len(images) // len(labels))  # of two views
     predicted: Any = teacher.model.apply(teacher.variables, images)
     soft = jax.nn.softmax(predicted / TEMPERATURE)
 
@@ -190,6 +192,12 @@ def distilled_step(teacher: Classifier, state: Any, images: Any, labels: Any) ->
     return state.apply_gradients(grads=grads, batch_stats=batch_stats), metrics
 
 
+def check_suits_both(teacher: Classifier, check_suits: Any, config: Config, dataset: Any) -> None:
+    """Raises a `UserError` unless the data suits the run and its teacher."""
+    check_suits(config, dataset)
+    check_fits(teacher, dataset)
+
+
 def apply(words: Sequence[str], teacher: Classifier | None, validation_seed: int | None) -> None:
     """Puts the changes where `train` finds them."""
     if any(word in OF_OPTIMIZER for word in words):
@@ -204,6 +212,7 @@ def apply(words: Sequence[str], teacher: Classifier | None, validation_seed: int
         programs.train_step = partial(distilled_step, teacher)
         # So `config.json` has the teacher's SHA-256, as `init`: no other one continues the run.
         train.identity = lambda classifier: identity(teacher)
+        train.check_suits = partial(check_suits_both, teacher, train.check_suits)
     if validation_seed is not None:
         configs.split_validation = lambda dataset, val_fraction, seed: split_validation(
             dataset, val_fraction, validation_seed

@@ -21,7 +21,7 @@ class HeNormal:
     def __init__(self, key: Key[Array, ""]) -> None:
         self._key = key
         self._draws = 0
-        self._values = jnp.zeros((0,))
+        self._values = jnp.zeros((0,), jnp.float32)
 
     def __call__(self, key: Any, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:
         """The next kernel, HWIO; `key`, the kernel's own, is not used."""

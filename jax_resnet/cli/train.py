@@ -19,9 +19,6 @@ from jax_resnet.training.config import Config, RecipeName, divide
 from jax_resnet.training.config_file import read_config
 from jax_resnet.training.recipes import RECIPES
 
-# Flags that may differ where several processes train together.
-OF_A_PROCESS = ("data_dir", "mirror", "coordinator", "process_id")
-
 
 @dataclasses.dataclass(frozen=True)
 class Train(Config):
@@ -102,7 +99,7 @@ def command(arguments: Sequence[str]) -> None:
     from jax_resnet.training.begin import check_folder, load_aloud
     from jax_resnet.training.train import train
 
-    settings = {k: v for k, v in config.to_json().items() if k not in OF_A_PROCESS}
+    settings = config.of_all_processes()
     try:
         join(config.coordinator, config.num_processes, config.process_id, settings)
         with watch():

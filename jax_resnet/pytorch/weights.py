@@ -52,7 +52,7 @@ def from_torch(
             or dtype, not finite in float32, or negative variances (the message has the first of
             each kind); or if `mean`, `std`, `class_names` or `image_size` don't fit, or are needed.
     """
-    state = {name: np.asarray(array) for name, array in without_prefixes(state_dict).items()}
+    state = {name: _array(name, each) for name, each in without_prefixes(state_dict).items()}
     state = {name: array for name, array in state.items() if not UNUSED.search(name)}
     family = recognize(state)
     model = describe(state, family, shortcut)
@@ -77,6 +77,15 @@ def from_torch(
         image_size=check_image_size(image_size),
     )
     return classifier, family
+
+
+def _array(name: str, value: Any) -> np.ndarray:
+    try:
+        return np.asarray(value)
+    except (TypeError, RuntimeError) as error:  # of a tensor that NumPy can't take
+        raise UserError(
+            f"{name} is no array: {error}; expected arrays, as `tensor.detach().float().numpy()`"
+        ) from error
 
 
 def _transpose(

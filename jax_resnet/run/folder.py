@@ -2,6 +2,8 @@
 
 import json
 import os
+import time
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
@@ -12,7 +14,7 @@ from jax_resnet.classifier_file import CLASSIFIER_FILE
 from jax_resnet.errors import UserError, say
 from jax_resnet.files import locked, refuse_file, replace_file, write_json, writing
 from jax_resnet.run.checkpoints import Checkpoints, best_is_lost, saved_step
-from jax_resnet.run.distributed import first_decides, is_first
+from jax_resnet.run.distributed import check_same, first_decides, is_first
 from jax_resnet.run.environment import differences
 from jax_resnet.run.records import (
     ENVIRONMENT,
@@ -25,6 +27,8 @@ from jax_resnet.run.records import (
     refuse_other_data,
     refuse_other_environment,
 )
+
+SHARED_SECONDS = 30.0  # until all processes must see the folder that the first one made
 
 
 class Run:
@@ -84,10 +88,24 @@ class Run:
                     write_json(self.config_file, settings | {ENVIRONMENT: environment | data})
 
             first_decides(begin)
+            self._check_shared()
             checkpoints = Checkpoints(self.checkpoints, self.folder / "damaged")
             run = OpenRun(self.folder, held.enter_context(closing(checkpoints)), environment)
             first_decides(lambda: run.check_checkpoints(refuse_others))
             yield run
+
+    def _check_shared(self) -> None:
+        """Raises a `UserError` in all processes unless each of them sees the run of the first one;
+        a network folder may show it late."""
+
+        def content() -> int | None:
+            file = self.config_file
+            return zlib.crc32(file.read_bytes()) % 2**31 if file.exists() else None
+
+        written, end = first_decides(content), time.monotonic() + SHARED_SECONDS
+        while (seen := content() == written) is False and time.monotonic() < end:
+            time.sleep(0.2)
+        check_same(seen, f"folders {self.folder}")
 
     def check(self, resume: bool, refuse_changes: Callable[[Path], None]) -> None:
         """Raises the `UserError`s of `open` for which no data is needed, and changes nothing."""

@@ -7,6 +7,7 @@ listens at the coordinator's port for the numbers of all others before JAX uses 
 
 import socket
 import time
+from collections.abc import Iterable
 from contextlib import ExitStack, suppress
 
 from jax_resnet.errors import UserError, say
@@ -42,7 +43,7 @@ def call_roll(coordinator: str, num_processes: int, process_id: int) -> None:
 def _gather(port: int, num_processes: int) -> str:
     """What the first process answers to all others when they have come, or don't come."""
     deadline = time.monotonic() + JOIN_SECONDS
-    missing = set(range(1, num_processes))
+    everyone = range(1, num_processes)
     dual = socket.has_dualstack_ipv6()
     family = socket.AF_INET6 if dual else socket.AF_INET
     with ExitStack() as held:
@@ -51,17 +52,16 @@ def _gather(port: int, num_processes: int) -> str:
         except OSError as error:
             return f"port {port} can't be used: {error}"
         held.enter_context(server)
-        if missing:
-            say(f"waiting {JOIN_SECONDS} s at most for the processes {_join(missing)}")
-        others = []
+        if everyone:
+            say(f"waiting {JOIN_SECONDS} s at most for the processes {_join(everyone)}")
+        heard: list[socket.socket] = []
+        present: dict[int, socket.socket] = {}
         answer = PRESENT
-        while missing and answer == PRESENT:
+        while answer == PRESENT and (missing := [n for n in everyone if _is_gone(present.get(n))]):
             server.settimeout(max(0.1, deadline - time.monotonic()))
             try:
                 other = held.enter_context(server.accept()[0])
-                other.settimeout(2)
-                hello, *numbers = _line(other).split()
-                count, number = map(int, numbers)
+                count, number = _hear(other)
             except TimeoutError:
                 if time.monotonic() > deadline:
                     answer = (
@@ -70,18 +70,41 @@ def _gather(port: int, num_processes: int) -> str:
                 continue
             except (OSError, ValueError):  # something else looked whether the port is open
                 continue
-            if hello != HELLO:
-                continue
-            others.append(other)
+            heard.append(other)
             if count != num_processes:
                 answer = f"`num_processes` is {num_processes} in one process, {count} in another"
-            elif number not in missing:
+            elif not _is_gone(present.get(number)):
                 answer = f"two processes have the `process_id` {number}"
-            missing.discard(number)
-        for other in others:
+            present[number] = other
+        for other in heard:
             with suppress(OSError):
                 other.sendall(f"{HELLO} {answer}\n".encode())
     return answer
+
+
+def _hear(other: socket.socket) -> tuple[int, int]:
+    """The count of processes and the number that another one says; a `ValueError` if it says
+    something else."""
+    other.settimeout(2)
+    hello, count, number = _line(other).split()
+    if hello != HELLO:
+        raise ValueError(hello)
+    return int(count), int(number)
+
+
+def _is_gone(other: socket.socket | None) -> bool:
+    """Whether a process has not come, or has ended meanwhile."""
+    if other is None:
+        return True
+    other.setblocking(False)
+    try:
+        return other.recv(1, socket.MSG_PEEK) == b""
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    finally:
+        other.settimeout(2)
 
 
 def _report(host: str, port: int, num_processes: int, process_id: int) -> str:
@@ -110,5 +133,5 @@ def _line(other: socket.socket) -> str:
         return file.readline(200).decode("ascii", "replace").strip()
 
 
-def _join(numbers: set[int]) -> str:
+def _join(numbers: Iterable[int]) -> str:
     return ", ".join(map(str, sorted(numbers)))

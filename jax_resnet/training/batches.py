@@ -90,7 +90,7 @@ def draw_batch(
     count = len(epoch.parity)
     start = step * batch_size - epoch_of(step, count, batch_size) * count
     indices = jax.lax.dynamic_slice_in_dim(epoch.permutations, start, batch_size)
-    is_next = start + jnp.arange(batch_size) >= count
+    is_next = start + jnp.arange(batch_size, dtype=start.dtype) >= count
     return indices, epoch.parity[indices] ^ is_next
 
 
@@ -160,8 +160,9 @@ def crop(x: Array, key: Key[Array, ""], pad: int, mode: str) -> Array:
         return x
     n, *shape = x.shape
     padded = jnp.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)), mode=mode)
-    offsets = jax.random.randint(key, (n, 2), 0, 2 * pad + 1)
-    return jax.vmap(lambda image, at: jax.lax.dynamic_slice(image, (at[0], at[1], 0), shape))(
+    offsets = jax.random.randint(key, (n, 2), 0, 2 * pad + 1, jnp.int32)
+    zero = jnp.int32(0)
+    return jax.vmap(lambda image, at: jax.lax.dynamic_slice(image, (at[0], at[1], zero), shape))(
         padded, offsets
     )
 
@@ -184,8 +185,9 @@ def cut_out(x: Float[Array, "b h w c"], key: Key[Array, ""], side: int) -> Float
     row_key, column_key = jax.random.split(key)
 
     def covered(key: Key[Array, ""], size: int) -> Bool[Array, "b size"]:
-        center = jax.random.randint(key, (n, 1), 0, size)
-        return abs(jnp.arange(size)[None] - center + 0.5) < side / 2
+        center = jax.random.randint(key, (n, 1), 0, size, jnp.int32)
+        pixel = jnp.arange(size, dtype=jnp.float32)[None] + 0.5
+        return abs(pixel - center.astype(jnp.float32)) < side / 2
 
     rows, columns = covered(row_key, height), covered(column_key, width)
     return jnp.where((rows[:, :, None] & columns[:, None])[..., None], 0, x)

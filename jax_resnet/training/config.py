@@ -33,11 +33,12 @@ from jax_resnet.training.optimizer import Optimizer, Schedule
 from jax_resnet.training.precision import Precision
 from jax_resnet.training.step import Freeze
 
+OF_A_START = ("coordinator", "num_processes", "process_id")  # how processes find each other
 # Where and how a run is made, without effect on its weights: `resume` may change these.
 NOT_HYPER_PARAMETERS = frozenset(
-    {"data_dir", "mirror", "runs_dir", "name", "resume", "profile", "test"}
-    | {"seeds", "coordinator", "num_processes", "process_id"}
+    {"data_dir", "mirror", "runs_dir", "name", "resume", "profile", "test", "seeds", *OF_A_START}
 )
+OF_A_PROCESS = frozenset({"data_dir", "mirror", "coordinator", "process_id"})
 RecipeName = Literal["article", "paper", "fast", "long"]
 
 
@@ -210,6 +211,10 @@ class Config:
     def to_json(self) -> dict[str, Any]:
         """The fields as JSON's types."""
         return validator().dump_python(vars(self), mode="json")
+
+    def of_all_processes(self) -> dict[str, Any]:
+        """The fields that are the same in all processes that train together, as JSON's types."""
+        return {k: v for k, v in self.to_json().items() if k not in OF_A_PROCESS}
 
     def hyper_parameters(self) -> dict[str, Any]:
         """The fields that the result depends on, as JSON's types."""

@@ -9,7 +9,7 @@ from typing import Any
 from jax_resnet.errors import UserError
 from jax_resnet.files import read_text
 from jax_resnet.run.records import ENVIRONMENT
-from jax_resnet.training.config import Config, validator
+from jax_resnet.training.config import OF_A_START, Config, validator
 from jax_resnet.training.fields import readable_errors
 from jax_resnet.training.optimizer import why_steps_are_fixed
 
@@ -28,7 +28,8 @@ def read_config(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise UserError(f"{path} can't be read: {error}") from error
     if not isinstance(values, dict):
         raise UserError(f"{path} holds no JSON object of flags")
-    values.pop(ENVIRONMENT, None)
+    if values.pop(ENVIRONMENT, None) is not None:  # a run's, which other processes may train on
+        values = {key: value for key, value in values.items() if key not in OF_A_START}
     known = list(Config.__dataclass_fields__)
     for key in values:
         if key not in known:

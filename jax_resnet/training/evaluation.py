@@ -64,9 +64,10 @@ def _add_batch(
     start, batch_size = sums["start"], split.batch_size
     images = jax.lax.dynamic_slice_in_dim(split.images, start, batch_size)
     labels = jax.lax.dynamic_slice_in_dim(split.labels, start, batch_size)
-    mask = start + jnp.arange(batch_size) < split.count
+    mask = start + jnp.arange(batch_size, dtype=start.dtype) < split.count
     batch = eval_step(classifier(images, precision), labels, mask)
-    return {"start": start + batch_size} | {name: sums[name] + batch[name] for name in batch}
+    added = {name: sums[name] + batch[name].astype(sums[name].dtype) for name in batch}
+    return {"start": start + batch_size} | added
 
 
 @jax.jit

@@ -142,11 +142,12 @@ def train_step(
 
     grad_fn = jax.value_and_grad(loss_fn, has_aux=True)
     (loss, (logits, batch_stats)), grads = grad_fn(state.trained)
+    frozen = jnp.zeros((), loss.dtype)
     metrics = {
         "loss": loss,
         "accuracy": _is_correct(logits, labels).mean(),
         "gradient_norms": {
-            part: jnp.linalg.norm(ravel_pytree(grads[part])[0]) if part in grads else jnp.zeros(())
+            part: jnp.linalg.norm(ravel_pytree(grads[part])[0]) if part in grads else frozen
             for part in state.params
         },
     }

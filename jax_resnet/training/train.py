@@ -17,7 +17,7 @@ from jax_resnet.run.progress import announce
 from jax_resnet.run.records import OWN_DATA
 from jax_resnet.run.signals import raise_if_stopped, stop_signals
 from jax_resnet.training.begin import refuse_test_scores
-from jax_resnet.training.config import Config
+from jax_resnet.training.config import OF_A_START, Config
 from jax_resnet.training.config_file import refuse_changes
 from jax_resnet.training.curves import Curves
 from jax_resnet.training.evaluation import classifier_of, evaluate, to_device
@@ -86,6 +86,7 @@ def train_together(
     """
     listen = stop_signals() if signals is None else nullcontext(signals)
     with listen as stops, name_runtime_errors(), ExitStack() as held:
+        check_same([config.of_all_processes() for config, _ in runs], "settings")
         config, dataset = runs[0]
         mesh = make_mesh(devices)
         programs = make_programs(config, len(dataset.train), mesh)
@@ -122,7 +123,7 @@ def open_training(
     mesh = programs.mesh
     announce(config.run_name, dataset.name, dataset.counts, list(mesh.devices.flat))
     settings, where = config.to_json(), environment(mesh.devices.flat)
-    settings["flip"] = config.mirroring
+    settings |= {"flip": config.mirroring, **dict.fromkeys(OF_A_START)}
     if config.data_dir is not None:  # it is to be found from other working directories too
         settings["data_dir"] = str(config.data_dir.expanduser().absolute())
     is_own = not dataset.is_loaded or dataset.name != config.dataset

@@ -12,7 +12,7 @@ import numpy as np
 import optax
 import pytest
 
-from jax_resnet import Classifier, ResNet
+from jax_resnet import Classifier, ResNet, UserError, pretrained
 from jax_resnet.data import Dataset, Split, load, split_validation
 from jax_resnet.training import batches, optimizer, programs
 from jax_resnet.training.recipes import RECIPES
@@ -158,7 +158,8 @@ def test_a_run_is_named_after_its_changes(monkeypatch, capsys, tmp_path):
 
 @pytest.mark.slow
 def test_a_run_goes_on_with_its_own_teacher_only(monkeypatch, tmp_path):
-    for module, name in [(programs, "train_step"), (levers.train, "identity")]:
+    patched = [(programs, "train_step"), (levers.train, "identity"), (levers.train, "check_suits")]
+    for module, name in patched:
         monkeypatch.setattr(module, name, getattr(module, name))  # so that they are put back
     net = {"image_shape": (8, 8, 1), "tx": optax.sgd(0.1)}
     for seed in (0, 1):
@@ -175,6 +176,12 @@ def test_a_run_goes_on_with_its_own_teacher_only(monkeypatch, tmp_path):
     with pytest.raises(SystemExit, match="2"):
         levers.command()
     programs._make_programs.cache_clear()
+
+
+def test_a_teacher_of_other_images_is_refused():
+    teacher, digits = pretrained("resnet20-zeropad"), load("digits")
+    with pytest.raises(UserError, match="takes images of 3 channels, digits has"):
+        levers.check_suits_both(teacher, lambda *_: None, CONFIG, digits)
 
 
 @pytest.mark.parametrize(

@@ -77,8 +77,11 @@ def test_a_runs_own_config_is_taken_as_it_is(write_config):
         dataset="folder",
         channels=1,
     )
-    file = write_config(config.to_json() | {"environment": {"python": "3"}})
-    assert parse_config(["--config", file]) == config
+    of_a_start = {"coordinator": "host:1", "num_processes": 2, "process_id": 1}
+    file = write_config(config.to_json() | of_a_start | {"environment": {"python": "3"}})
+    assert parse_config(["--config", file]) == config, "the old start's processes are awaited"
+    file = write_config(config.to_json() | of_a_start)
+    assert parse_config(["--config", file]).num_processes == 2
 
 
 @pytest.mark.parametrize(

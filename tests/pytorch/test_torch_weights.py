@@ -235,6 +235,15 @@ def test_a_stem_of_no_channels_is_refused():
         from_torch(state, mean=(), std=())
 
 
+def test_a_tensor_that_is_no_array_is_refused():
+    class Tensor:
+        def __array__(self, *_arguments, **_options):
+            raise RuntimeError("Can't call numpy() on Tensor that requires grad.")
+
+    with pytest.raises(UserError, match=r"conv1.* is no array: .*detach"):
+        from_torch(dict.fromkeys(state_of(), Tensor()))
+
+
 def test_variables_of_another_model_are_refused():
     model = ResNet(8)
     variables = random_variables(model)

@@ -6,7 +6,9 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
+import zlib
 
 import jax
 import numpy as np
@@ -17,6 +19,7 @@ from support import command, records, train
 from jax_resnet import Classifier
 from jax_resnet.cli.train import parse_config
 from jax_resnet.errors import UserError
+from jax_resnet.run import folder as folders_of_runs
 from jax_resnet.run.cluster import in_a_cluster, join
 
 # A low rate: a high one would amplify the float32 rounding that differs between processes.
@@ -155,6 +158,65 @@ def test_where_one_cannot_go_on_all_end_with_a_message(tmp_path, odd):
     assert "another process has ended" in said[1 - odd] or "has not heard" in said[1 - odd]
     for each in said:
         assert "Traceback" not in each
+
+
+@pytest.mark.slow
+def test_processes_that_see_other_folders_are_refused(tmp_path):
+    for name in "ab":
+        (tmp_path / name).mkdir()
+    for process in start("runs", where=[tmp_path / "a", tmp_path / "b"]):
+        _, said = process.communicate(timeout=4 * SECONDS)
+        assert process.returncode == 2, said
+        assert "the processes were given different folders runs/run" in said
+    assert not [*tmp_path.glob("*/runs/run/checkpoints/*")]
+
+
+@pytest.mark.parametrize("content", [None, "{}"])
+def test_a_process_waits_a_while_for_the_folder_of_the_first(tmp_path, monkeypatch, content):
+    """A network folder may show it late; on a disk of its own it never comes."""
+    run, seen = folders_of_runs.Run(tmp_path), []
+    if content:
+        run.config_file.write_text(content)
+    monkeypatch.setattr(folders_of_runs, "SHARED_SECONDS", 0.3)
+    monkeypatch.setattr(folders_of_runs, "first_decides", lambda _: zlib.crc32(b"{}") % 2**31)
+    monkeypatch.setattr(folders_of_runs, "check_same", lambda value, _: seen.append(value))
+    run._check_shared()
+    assert seen == [content is not None]
+
+
+SETTINGS = """
+import sys
+from pathlib import Path
+import jax
+address, number, folder = sys.argv[1:]
+jax.config.update("jax_num_cpu_devices", 1)
+jax.distributed.initialize(address, 2, int(number))
+from jax_resnet import UserError
+from jax_resnet.training.config import Config, load_dataset
+from jax_resnet.training.train import train
+rate = 0.1 + int(number)
+config = Config(dataset="digits", depth=8, steps=9, runs_dir=Path(folder), learning_rate=rate)
+try:
+    train(config, load_dataset(config), signals=[])
+except UserError as error:
+    print(error)
+"""
+
+
+@pytest.mark.slow
+def test_settings_that_differ_in_python_are_refused_too(tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    words = [sys.executable, "-c", SETTINGS, address]
+    both = [
+        subprocess.Popen([*words, str(i), tmp_path], text=True, stdout=subprocess.PIPE)
+        for i in range(2)
+    ]
+    for process in both:
+        said, _ = process.communicate(timeout=2 * SECONDS)
+        assert "the processes were given different settings" in said
+    assert not [*tmp_path.iterdir()]
 
 
 @pytest.mark.slow

@@ -96,6 +96,25 @@ def test_strangers_at_the_port_are_ignored(address):
         first.result(timeout=10)
 
 
+def test_a_process_that_is_started_again_is_not_a_second_one(address):
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(call_roll, address, 3, 0)
+        host, port = address.split(":")
+        while True:
+            try:
+                with socket.create_connection((host, int(port))) as killed:
+                    killed.sendall(b"jax_resnet 3 1\n")
+                break
+            except ConnectionRefusedError:
+                time.sleep(0.05)
+        other = pool.submit(call_roll, address, 3, 2)
+        time.sleep(0.3)
+        assert not first.done(), "the process that has ended was counted"
+        call_roll(address, 3, 1)
+        for end in (first, other):
+            end.result(timeout=10)
+
+
 class Store:
     """The key-value store of three processes, of which this one is the first."""
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from support import enable_x64
 
 from jax_resnet import ResNet, pretrained
 from jax_resnet.data import load
@@ -17,9 +18,13 @@ from jax_resnet.training.batches import Flip, PadMode, augment, draw_batch, draw
 from jax_resnet.training.evaluation import evaluate, to_device
 
 
-@pytest.fixture(autouse=True)
-def strict():
-    with jax.numpy_rank_promotion("raise"), jax.numpy_dtype_promotion("strict"):
+@pytest.fixture(autouse=True, params=[32, 64])
+def strict(request):
+    with (
+        jax.numpy_rank_promotion("raise"),
+        jax.numpy_dtype_promotion("strict"),
+        enable_x64(request.param == 64),
+    ):
         yield
 
 
@@ -65,7 +70,7 @@ def test_a_batch(pad_mode, flip):
     keys, step = keys_of(0), jnp.int32(3)
     indices, parity = draw_batch(draw_epoch(0, step, 9, 4), step, 4)
     images = jnp.zeros((9, 8, 8, 1), jnp.uint8)[indices]
-    mean = std = jnp.ones(1)
+    mean = std = jnp.ones(1, jnp.float32)
     x = augment(
         images,
         parity,
@@ -77,6 +82,6 @@ def test_a_batch(pad_mode, flip):
         pad=2,
         pad_mode=pad_mode,
         flip=flip,
-        cutout="none",
+        cutout="dual",
     )
-    assert (x.shape, x.dtype) == ((4, 8, 8, 1), jnp.float32)
+    assert (x.shape, x.dtype) == ((8, 8, 8, 1), jnp.float32)
