@@ -170,7 +170,6 @@ def jitter(
 
 def distilled_step(teacher: Classifier, state: Any, images: Any, labels: Any) -> Any:
     """`train_step` with half the loss from the teacher's predictions (Hinton et al., 2015)."""
-    labels = jnp.tile(labels, len(images) // len(labels))  # of two views
     predicted: Any = teacher.model.apply(teacher.variables, images)
     soft = jax.nn.softmax(predicted / TEMPERATURE)
 
@@ -245,6 +244,8 @@ def command() -> None:
         parser.error("expected --optimizer muon and --freeze none, as in the recipe")
     if own.validation_seed is not None and own.validation_seed < 0:
         parser.error(f"--validation-seed is {own.validation_seed}, expected a number from 0")
+    if teacher and config.cutout != "none":
+        parser.error(f"--cutout is {config.cutout}, expected none with --teacher")
     if teacher and config.seeds > 1:
         parser.error(f"--seeds is {config.seeds}, expected 1 with --teacher")
     apply(words, teacher, own.validation_seed)

@@ -14,7 +14,13 @@ from jaxtyping import Array, Float, UInt8
 from jax_resnet.classifier_file import DTYPES, read_arrays, write_arrays
 from jax_resnet.errors import UserError, printable
 from jax_resnet.files import parse_json
-from jax_resnet.model import ResNet, check_image_size, variable_shapes
+from jax_resnet.model import (
+    MAX_IMAGE_SIZE,
+    MIN_IMAGE_SIZE,
+    ResNet,
+    check_image_size,
+    variable_shapes,
+)
 
 CIFAR_SIZE = (32, 32)  # height and width of images where nothing says another
 _DEFAULTS = {"channels": ResNet.channels, "image_size": [*CIFAR_SIZE], "dtype": "float32"}
@@ -110,6 +116,8 @@ class Classifier(struct.PyTreeNode):
         Raises:
             UserError: for what `load` would refuse, such as weights that are not finite.
         """
+        check_class_names(self.class_names)
+        check_distinct(self.class_names)
         tree = {"variables": self.variables, "mean": self.mean, "std": self.std}
         flat = traverse_util.flatten_dict(tree, sep="/")
         arrays = {name: np.asarray(array) for name, array in flat.items()}
@@ -174,7 +182,6 @@ def _build(header: str, arrays: dict[str, np.ndarray]) -> Classifier:
     if not isinstance(class_names, list) or not class_names:
         raise UserError(f"`class_names` is {class_names!r}, expected a list of names")
     check_class_names(class_names)
-    check_distinct(class_names)
     size = check_image_size(values["image_size"])
     if values["dtype"] not in (*DTYPES, "bfloat16"):
         raise UserError(f"`dtype` is {values['dtype']!r}, expected a floating-point type")
@@ -213,7 +220,9 @@ def _check_arrays(model: ResNet, arrays: dict[str, np.ndarray]) -> None:
     for name in ("mean", "std"):  # of each channel, or of each pixel
         shape = arrays[name].shape if name in arrays else ()
         by_pixel = len(shape) == 3 and shape[2] == channels
-        shapes[name] = (*check_image_size(shape[:2]), channels) if by_pixel else (channels,)
+        if by_pixel and not MIN_IMAGE_SIZE <= min(shape[:2]) <= max(shape[:2]) <= MAX_IMAGE_SIZE:
+            raise UserError(f"`{name}` is of {shape[0]}x{shape[1]} pixels, as no image can be")
+        shapes[name] = shape if by_pixel else (channels,)
     if len(shapes["mean"]) == len(shapes["std"]):
         shapes["std"] = shapes["mean"]
     if odd := sorted(shapes.keys() ^ arrays.keys()):

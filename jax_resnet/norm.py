@@ -73,8 +73,8 @@ def normalize_batch(
 
 
 def _forward(x: Array, scale: Array, bias: Array, shortcut: Array | None, relu: bool) -> Any:
-    wide, count = x.astype(ops.wide(x.dtype)), x.size // x.shape[-1]
-    total, squares = _channel_sums(wide, wide * wide)
+    values, count = x.astype(ops.wide(x.dtype)), x.size // x.shape[-1]
+    total, squares = _channel_sums(values, values * values)
     mean = total / count
     var = jnp.maximum(squares / count - mean * mean, 0)
     y = _finish(_normalize(x, mean, var, scale, bias), shortcut, relu).astype(x.dtype)

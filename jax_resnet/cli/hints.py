@@ -7,7 +7,7 @@ from contextlib import suppress
 from jax_resnet.errors import UserError
 from jax_resnet.training.config import Config
 
-FOREIGN = ("lr", "epochs", "shortcut", "batch-size", "val-fraction")  # and what `epochs` depends on
+OF_HINTS = ("lr", "epochs", "shortcut", "batch-size", "val-fraction")
 CIFAR_IMAGES = 50_000  # for training and validation
 
 

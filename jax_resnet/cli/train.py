@@ -11,7 +11,7 @@ from typing import Any
 
 from jax_resnet.cli import reason_of, show_error
 from jax_resnet.cli.flags import hyphened, parse
-from jax_resnet.cli.hints import FOREIGN, refuse_foreign_flags
+from jax_resnet.cli.hints import OF_HINTS, refuse_foreign_flags
 from jax_resnet.cpu.allocator import keep_memory
 from jax_resnet.errors import UserError, say
 from jax_resnet.training.combinations import MUON_FIELDS
@@ -62,10 +62,10 @@ def parse_config(arguments: Sequence[str]) -> Config:
 
 
 def first_words(arguments: Sequence[str]) -> dict[str, str]:
-    """The flags on which the others' defaults depend, and those that other programs have, as they
-    are given; an empty text where a value is missing."""
+    """The flags on which the others' defaults depend, and those that the hints look at, as they are
+    given; an empty text where a value is missing."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    for name in ("recipe", "model", "dataset", "optimizer", "freeze", "config", *FOREIGN):
+    for name in ("recipe", "model", "dataset", "optimizer", "freeze", "config", *OF_HINTS):
         parser.add_argument(f"--{name}", nargs="?", const="")
     given = vars(parser.parse_known_args(arguments)[0])
     return {name: word for name, word in given.items() if word is not None}

@@ -2,12 +2,14 @@
 
 import json
 import os
+import secrets
 import time
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
+
+import jax
 
 from jax_resnet.classifier import Classifier
 from jax_resnet.classifier_file import CLASSIFIER_FILE
@@ -95,17 +97,29 @@ class Run:
             yield run
 
     def _check_shared(self) -> None:
-        """Raises a `UserError` in all processes unless each of them sees the run of the first one;
-        a network folder may show it late."""
+        """Raises a `UserError` in all processes unless each of them sees what the first one writes
+        into the folder now; a network folder may show it late."""
+        if jax.process_count() == 1:
+            return
+        file = self.folder / "shared"
 
-        def content() -> int | None:
-            file = self.config_file
-            return zlib.crc32(file.read_bytes()) % 2**31 if file.exists() else None
+        def write() -> int:
+            token = secrets.randbelow(2**31)
+            with writing(file):
+                replace_file(file, str(token).encode())
+            return token
 
-        written, end = first_decides(content), time.monotonic() + SHARED_SECONDS
-        while (seen := content() == written) is False and time.monotonic() < end:
+        def is_seen() -> bool:
+            return file.exists() and file.read_bytes() == str(written).encode()
+
+        written, end = first_decides(write), time.monotonic() + SHARED_SECONDS
+        while not (seen := is_seen()) and time.monotonic() < end:
             time.sleep(0.2)
-        check_same(seen, f"folders {self.folder}")
+        try:
+            check_same(seen, f"folders {self.folder}")
+        finally:
+            if is_first():
+                file.unlink(missing_ok=True)
 
     def check(self, resume: bool, refuse_changes: Callable[[Path], None]) -> None:
         """Raises the `UserError`s of `open` for which no data is needed, and changes nothing."""

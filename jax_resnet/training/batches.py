@@ -87,7 +87,7 @@ def draw_batch(
 ) -> tuple[Int[Array, " b"], Bool[Array, " b"]]:
     """Indices of batch `step`'s images, and their parity in their own epoch: a batch may begin in
     one and end in the next."""
-    count = len(epoch.parity)
+    count, step = len(epoch.parity), jnp.asarray(step)
     start = step * batch_size - epoch_of(step, count, batch_size) * count
     indices = jax.lax.dynamic_slice_in_dim(epoch.permutations, start, batch_size)
     is_next = start + jnp.arange(batch_size, dtype=start.dtype) >= count

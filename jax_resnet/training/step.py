@@ -201,16 +201,16 @@ def cross_entropy(
         raise UserError(
             f"`labels` are {labels.dtype}{labels.shape}, expected integers, {logits.shape[:-1]}"
         )
-    one_hot = jax.nn.one_hot(_wide(labels), logits.shape[-1], dtype=logits.dtype)
+    one_hot = jax.nn.one_hot(_of_32_bits(labels), logits.shape[-1], dtype=logits.dtype)
     losses = optax.softmax_cross_entropy(logits, optax.smooth_labels(one_hot, smoothing))
     return jnp.where(one_hot.any(axis=-1), losses, jnp.inf)
 
 
 def _is_correct(logits: Array, labels: Array) -> Array:
-    labels = _wide(labels)
+    labels = _of_32_bits(labels)
     return logits.argmax(axis=-1).astype(labels.dtype) == labels
 
 
-def _wide(labels: Array) -> Array:
+def _of_32_bits(labels: Array) -> Array:
     """Labels of at least 32 bits: in fewer, the numbers of many classes are not distinct."""
     return labels if jnp.iinfo(labels.dtype).bits >= 32 else labels.astype(jnp.int32)

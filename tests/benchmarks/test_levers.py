@@ -195,6 +195,7 @@ def test_a_teacher_of_other_images_is_refused():
         "split --name mine": "--name is mine, expected none",
         "split --validation-seed -1": "--validation-seed is -1, expected a number from 0",
         "split --optimizer sgd": "expected --optimizer muon",
+        "distill --teacher resnet20-zeropad --cutout dual": "--cutout is dual, expected none",
         "distill --teacher resnet20-zeropad --seeds 2": "--seeds is 2, expected 1",
     }.items(),
 )
