@@ -14,13 +14,7 @@ from jaxtyping import Array, Float, UInt8
 from jax_resnet.classifier_file import DTYPES, read_arrays, write_arrays
 from jax_resnet.errors import UserError, printable
 from jax_resnet.files import parse_json
-from jax_resnet.model import (
-    MAX_IMAGE_SIZE,
-    MIN_IMAGE_SIZE,
-    ResNet,
-    check_image_size,
-    variable_shapes,
-)
+from jax_resnet.model import ResNet, check_image_size, variable_shapes
 
 CIFAR_SIZE = (32, 32)  # height and width of images where nothing says another
 _DEFAULTS = {"channels": ResNet.channels, "image_size": [*CIFAR_SIZE], "dtype": "float32"}
@@ -116,8 +110,7 @@ class Classifier(struct.PyTreeNode):
         Raises:
             UserError: for what `load` would refuse, such as weights that are not finite.
         """
-        check_class_names(self.class_names)
-        check_distinct(self.class_names)
+        class_names = distinct_names(self.class_names)
         tree = {"variables": self.variables, "mean": self.mean, "std": self.std}
         flat = traverse_util.flatten_dict(tree, sep="/")
         arrays = {name: np.asarray(array) for name, array in flat.items()}
@@ -127,7 +120,7 @@ class Classifier(struct.PyTreeNode):
                 "shortcut": self.model.shortcut,
                 "channels": self.model.channels,
                 "dtype": getattr(self.model.dtype, "__name__", str(self.model.dtype)),
-                "class_names": [*map(str, self.class_names)],
+                "class_names": class_names,
                 "image_size": check_image_size(self.image_size),
             }
         )
@@ -220,9 +213,7 @@ def _check_arrays(model: ResNet, arrays: dict[str, np.ndarray]) -> None:
     for name in ("mean", "std"):  # of each channel, or of each pixel
         shape = arrays[name].shape if name in arrays else ()
         by_pixel = len(shape) == 3 and shape[2] == channels
-        if by_pixel and not MIN_IMAGE_SIZE <= min(shape[:2]) <= max(shape[:2]) <= MAX_IMAGE_SIZE:
-            raise UserError(f"`{name}` is of {shape[0]}x{shape[1]} pixels, as no image can be")
-        shapes[name] = shape if by_pixel else (channels,)
+        shapes[name] = (*check_image_size(shape[:2], name), channels) if by_pixel else (channels,)
     if len(shapes["mean"]) == len(shapes["std"]):
         shapes["std"] = shapes["mean"]
     if odd := sorted(shapes.keys() ^ arrays.keys()):
@@ -248,7 +239,9 @@ def check_class_names(names: Any) -> None:
             )
 
 
-def check_distinct(names: Sequence[str]) -> None:
-    """Raises a `UserError` if two classes have one name."""
+def distinct_names(names: Any) -> tuple[str, ...]:
+    """The names as Python's text; raises as `check_class_names`, or if two classes have one."""
+    check_class_names(names)
     if len({*names}) < len(names):
         raise UserError(f"`class_names` has a name twice: {' '.join(names)}")
+    return tuple(map(str, names))

@@ -212,8 +212,8 @@ def check_depth(depth: int) -> None:
         raise UserError(f"`depth` is {depth!r}, expected 6n + 2 with n >= 1, such as {near}")
 
 
-def check_image_size(size: Any) -> tuple[int, int]:
-    """Height and width, in pixels, that a file or a flag says.
+def check_image_size(size: Any, name: str = "image_size") -> tuple[int, int]:
+    """Height and width, in pixels, that a file or a flag says under this name.
 
     Raises:
         UserError: if `size` is not two integers from 4 to 4096.
@@ -226,7 +226,7 @@ def check_image_size(size: Any) -> tuple[int, int]:
     ):
         shown = " ".join(map(str, numbers)) or size
         raise UserError(
-            f"`image_size` is {shown}, expected a height and a width from {MIN_IMAGE_SIZE} to "
+            f"`{name}` is {shown}, expected a height and a width from {MIN_IMAGE_SIZE} to "
             f"{MAX_IMAGE_SIZE} pixels"
         )
     return int(size[0]), int(size[1])  # json refuses NumPy's integers

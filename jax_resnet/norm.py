@@ -87,13 +87,13 @@ def _backward(relu: bool, saved: Any, gradients: Any) -> Any:
     if relu:
         dy = jnp.where(y > 0, dy, 0)
     wide = ops.wide(x.dtype, scale.dtype)
-    g, wide_x, mean, var, dmean, dvar, slope = (
-        each.astype(wide) for each in (dy, x, mean, var, dmean, dvar, scale)
+    g, values, mean, var, dmean, dvar = (
+        each.astype(wide) for each in (dy, x, mean, var, dmean, dvar)
     )
     count, inverse = x.size // x.shape[-1], jax.lax.rsqrt(var + EPSILON)
-    centered = wide_x - _channelwise(mean)
+    centered = values - _channelwise(mean)
     dbias, product = _channel_sums(g, g * centered)
-    slope = slope * inverse
+    slope = scale.astype(wide) * inverse
     of_centered = (2 * dvar - slope * inverse * inverse * product) / count
     constant = (dmean - slope * dbias) / count
     dx = _channelwise(slope) * g + _channelwise(of_centered) * centered + _channelwise(constant)

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, assert_never
 import numpy as np
 from typing_extensions import Doc
 
-from jax_resnet.classifier import check_class_names, check_distinct
+from jax_resnet.classifier import distinct_names
 from jax_resnet.errors import UserError, check_choice, printable
 
 Normalization = Annotated[
@@ -101,9 +101,7 @@ class Dataset:
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name or printable(self.name) != self.name:
             raise UserError(f"`name` is {self.name!r}, expected text without control characters")
-        check_class_names(self.class_names)
-        object.__setattr__(self, "class_names", tuple(map(str, self.class_names)))
-        check_distinct(self.class_names)
+        object.__setattr__(self, "class_names", distinct_names(self.class_names))
         for name in ("train", "validation", "test"):
             labels = getattr(self, name).labels
             if len(labels) and not 0 <= labels.min() <= labels.max() < self.num_classes:

@@ -11,7 +11,7 @@ import numpy as np
 from flax import traverse_util
 from numpy.typing import ArrayLike
 
-from jax_resnet.classifier import CIFAR_SIZE, Classifier, check_class_names, check_distinct
+from jax_resnet.classifier import CIFAR_SIZE, Classifier, distinct_names
 from jax_resnet.data.cifar.names import CIFAR10_CLASSES
 from jax_resnet.errors import UserError, some
 from jax_resnet.model import ResNet, Shortcut, check_image_size, variable_shapes
@@ -194,13 +194,12 @@ def default_names(count: int, channels: int) -> tuple[str, ...]:
 def _name_classes(given: tuple[str, ...] | None, count: int, channels: int) -> tuple[str, ...]:
     if given is None:
         return default_names(count, channels)
-    check_class_names(given)
-    check_distinct(given)
-    if len(given) != count:
+    names = distinct_names(given)
+    if len(names) != count:
         raise UserError(
-            f"`class_names` has {len(given)} names, expected {count}: one for each class of the net"
+            f"`class_names` has {len(names)} names, expected {count}: one for each class of the net"
         )
-    return tuple(given)
+    return names
 
 
 def _per_channel(

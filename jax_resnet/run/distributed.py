@@ -4,9 +4,12 @@ Every process runs the same program on the same data. The first one prints, writ
 """
 
 import json
+import secrets
+import time
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -14,6 +17,9 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from jax_resnet.errors import UserError, say
+from jax_resnet.files import replace_file, writing
+
+SHARED_SECONDS = 30.0  # until all processes must see what the first one writes
 
 
 class ProcessLost(Exception):
@@ -64,6 +70,32 @@ def check_same(value: Any, what: str) -> None:
             raise UserError(
                 f"the processes were given different {what}, expected the same in all of them"
             )
+
+
+def check_shared(folder: Path) -> None:
+    """Raises a `UserError` in all processes unless each of them sees what the first one writes into
+    the folder now; a network folder may show it late."""
+    if jax.process_count() == 1:
+        return
+    file = folder / "shared"
+
+    def write() -> int:
+        token = secrets.randbelow(2**31)
+        with writing(file):
+            replace_file(file, str(token).encode())
+        return token
+
+    def is_seen() -> bool:
+        return file.exists() and file.read_bytes() == str(written).encode()
+
+    written, end = first_decides(write), time.monotonic() + SHARED_SECONDS
+    while not (seen := is_seen()) and time.monotonic() < end:
+        time.sleep(0.2)
+    try:
+        check_same(seen, f"folders {folder}")
+    finally:
+        if is_first():
+            file.unlink(missing_ok=True)
 
 
 def _exchange(collective: Callable[[np.ndarray], Any], ours: np.ndarray) -> Any:

@@ -2,21 +2,17 @@
 
 import json
 import os
-import secrets
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
-
-import jax
 
 from jax_resnet.classifier import Classifier
 from jax_resnet.classifier_file import CLASSIFIER_FILE
 from jax_resnet.errors import UserError, say
 from jax_resnet.files import locked, refuse_file, replace_file, write_json, writing
 from jax_resnet.run.checkpoints import Checkpoints, best_is_lost, saved_step
-from jax_resnet.run.distributed import check_same, first_decides, is_first
+from jax_resnet.run.distributed import check_shared, first_decides, is_first
 from jax_resnet.run.environment import differences
 from jax_resnet.run.records import (
     ENVIRONMENT,
@@ -29,8 +25,6 @@ from jax_resnet.run.records import (
     refuse_other_data,
     refuse_other_environment,
 )
-
-SHARED_SECONDS = 30.0  # until all processes must see the folder that the first one made
 
 
 class Run:
@@ -90,36 +84,11 @@ class Run:
                     write_json(self.config_file, settings | {ENVIRONMENT: environment | data})
 
             first_decides(begin)
-            self._check_shared()
+            check_shared(self.folder)
             checkpoints = Checkpoints(self.checkpoints, self.folder / "damaged")
             run = OpenRun(self.folder, held.enter_context(closing(checkpoints)), environment)
             first_decides(lambda: run.check_checkpoints(refuse_others))
             yield run
-
-    def _check_shared(self) -> None:
-        """Raises a `UserError` in all processes unless each of them sees what the first one writes
-        into the folder now; a network folder may show it late."""
-        if jax.process_count() == 1:
-            return
-        file = self.folder / "shared"
-
-        def write() -> int:
-            token = secrets.randbelow(2**31)
-            with writing(file):
-                replace_file(file, str(token).encode())
-            return token
-
-        def is_seen() -> bool:
-            return file.exists() and file.read_bytes() == str(written).encode()
-
-        written, end = first_decides(write), time.monotonic() + SHARED_SECONDS
-        while not (seen := is_seen()) and time.monotonic() < end:
-            time.sleep(0.2)
-        try:
-            check_same(seen, f"folders {self.folder}")
-        finally:
-            if is_first():
-                file.unlink(missing_ok=True)
 
     def check(self, resume: bool, refuse_changes: Callable[[Path], None]) -> None:
         """Raises the `UserError`s of `open` for which no data is needed, and changes nothing."""

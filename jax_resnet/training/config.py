@@ -47,9 +47,8 @@ class Config:
     """The hyper-parameters of a run, and where it is kept. The defaults are the recipe `article`.
 
     In Python `recipe` is only a name, and sets no other field (but `warmup` of the paper's deep
-    nets). For its values take `RECIPES[name]` of `jax_resnet.training.recipes`, and change them by
-    `dataclasses.replace` (for `freeze` with the recipe `fast`, `optimizer="sgd"` and the values
-    that it needs too).
+    nets). Its values are `RECIPES[name]` of `jax_resnet.training.recipes`, to be changed by
+    `dataclasses.replace` (`freeze` with the recipe `fast` needs `optimizer="sgd"`, and its values).
 
     Raises:
         UserError: for a value of another type or out of bounds, naming the field, the value and

@@ -18,7 +18,7 @@ from support import command, records, train
 from jax_resnet import Classifier
 from jax_resnet.cli.train import parse_config
 from jax_resnet.errors import UserError
-from jax_resnet.run import folder as folders_of_runs
+from jax_resnet.run import distributed
 from jax_resnet.run.cluster import in_a_cluster, join
 
 # A low rate: a high one would amplify the float32 rounding that differs between processes.
@@ -173,14 +173,14 @@ def test_processes_that_see_other_folders_are_refused(tmp_path):
 @pytest.mark.parametrize("content", [None, "6", "7"])
 def test_a_process_waits_a_while_for_the_folder_of_the_first(tmp_path, monkeypatch, content):
     """A network folder may show it late; on a disk of its own it never comes."""
-    run, seen = folders_of_runs.Run(tmp_path), []
+    seen = []
     if content:
         (tmp_path / "shared").write_text(content)
     monkeypatch.setattr(jax, "process_count", lambda: 2)
-    monkeypatch.setattr(folders_of_runs, "SHARED_SECONDS", 0.3)
-    monkeypatch.setattr(folders_of_runs, "first_decides", lambda _: 7)
-    monkeypatch.setattr(folders_of_runs, "check_same", lambda value, _: seen.append(value))
-    run._check_shared()
+    monkeypatch.setattr(distributed, "SHARED_SECONDS", 0.3)
+    monkeypatch.setattr(distributed, "first_decides", lambda _: 7)
+    monkeypatch.setattr(distributed, "check_same", lambda value, _: seen.append(value))
+    distributed.check_shared(tmp_path)
     assert seen == [content == "7"], "a copy of the folder is taken for the folder"
 
 
