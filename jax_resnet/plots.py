@@ -48,7 +48,8 @@ def draw_curves(
     label_smoothing: float = 0.0,
     references: Mapping[str, float] | None = None,
 ) -> None:
-    """Writes a PNG of loss and accuracy over the steps; a line where the learning rate drops.
+    """Writes a PNG of loss and accuracy over the steps; a line after the last record before the
+    learning rate falls to a tenth.
 
     Args:
         records: one for each evaluation: `step`, and `train_loss`, `train_accuracy`,

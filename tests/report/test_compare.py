@@ -87,6 +87,7 @@ def test_the_table_has_means_and_standard_deviations_over_seeds():
     accuracies = [0.91, 0.92, 0.915]
     mean, std = statistics.mean(accuracies), statistics.stdev(accuracies)
     lines = table([group("zeropad", 20, accuracies), group("cnn", 56, [0.9])])
+    assert "| the article, 64,000 steps | the paper, 64,000 steps |" in lines
     assert f"| zeropad | 20 | 3 | {mean:.4f} ± {std:.4f} | 0.8990 |  |" in lines
     assert "| cnn | 56 | 1 | 0.9000 |  |  |" in lines
 

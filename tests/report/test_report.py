@@ -128,7 +128,7 @@ def test_many_runs_have_a_color_each_and_room_for_their_names():
 
 def test_the_published_accuracy_of_net_and_recipe_is_a_line_in_both_figures(tmp_path):
     article = published(Config(shortcut="conv1x1"))
-    assert article == {"the article's test accuracy, 0.9027": 0.9027}
+    assert article == {"the article, 64,000 steps, on test 0.9027": 0.9027}
     (paper,) = published(Config(recipe="paper", shortcut="subsample", depth=56)).values()
     assert paper == 0.9303
     for other in ({"recipe": "fast"}, {"dataset": "cifar100"}, {"depth": 26}, {"recipe": "paper"}):
@@ -136,7 +136,7 @@ def test_the_published_accuracy_of_net_and_recipe_is_a_line_in_both_figures(tmp_
 
     line = {"step": 1, "train_accuracy": 0.5, "validation_accuracy": 0.6, "train_loss": 1.0}
     drawn = curves({"one": [line]}, "accuracy", references=article)
-    assert "the article's test accuracy, 0.9027" in drawn
+    assert "the article, 64,000 steps, on test 0.9027" in drawn
     pictures = []
     for references in ({}, article):
         draw_curves([line], tmp_path / "curves.png", "one", references=references)

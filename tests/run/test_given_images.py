@@ -50,7 +50,7 @@ def test_the_curves_have_no_published_accuracy_of_other_images(monkeypatch, tmp_
     for number, images in enumerate((mine, cifar, loaded(cifar))):  # equal but for what they are
         training.train(dataclasses.replace(config, name=str(number)), images)
     assert [*map(len, drawn)] == [0, 0, 1]
-    assert drawn[-1] == {"the article's test accuracy, 0.5000": 0.5}
+    assert drawn[-1] == {"the article, 64,000 steps, on test 0.5000": 0.5}
 
 
 def test_images_of_a_data_sets_name_are_ones_own_where_they_were_replaced(tmp_path):
