@@ -216,12 +216,23 @@ def locked(folder: Path, wait: bool = False) -> Iterator[None]:
 
 
 def checksums(folder: Path) -> dict[str, str]:
-    """SHA-256 of every file under a folder but `CHECKSUMS`, by its relative path."""
-    return {
-        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != CHECKSUMS
-    }
+    """SHA-256 of every file under a folder but `CHECKSUMS`, by its relative path.
+
+    Raises:
+        OSError: if the folder or a file can't be read.
+    """
+
+    def refuse(error: OSError) -> None:  # which `os.walk`, and `Path.rglob`, would pass over
+        raise error
+
+    found = {}
+    for place, _, names in os.walk(folder, onerror=refuse):
+        for path in (Path(place, name) for name in names if name != CHECKSUMS):
+            if path.is_file():
+                with path.open("rb") as file:
+                    digest = hashlib.file_digest(file, "sha256").hexdigest()
+                found[str(path.relative_to(folder))] = digest
+    return dict(sorted(found.items()))
 
 
 def seal(folder: Path) -> None:
@@ -230,15 +241,25 @@ def seal(folder: Path) -> None:
 
 
 def find_damage(folder: Path) -> str | None:
-    """What is wrong with a folder under checksums, or None."""
-    if not (folder / CHECKSUMS).exists():
-        return f"{folder} is not complete"
+    """What is wrong with a folder under checksums, or None.
+
+    Raises:
+        UserError: if it can't be read, which may be so for a while only, and is no damage.
+    """
     try:
-        expected, found = read_json(folder / CHECKSUMS), checksums(folder)
-    except UserError as error:
-        return str(error)
+        found = checksums(folder)
+        if not (folder / CHECKSUMS).exists():
+            return f"{folder} is not complete"
+    except (FileNotFoundError, NotADirectoryError):  # another process deletes it
+        return f"{folder} is not complete"
     except OSError as error:
-        return f"{folder} can't be read: {error}"
+        raise UserError(f"{folder} can't be read: {error}") from error
+    try:
+        expected = read_json(folder / CHECKSUMS)
+    except UserError as error:
+        if isinstance(error.__cause__, OSError):
+            raise
+        return str(error)
     for name in sorted(expected):  # other files there are a file manager's
         if expected.get(name) != found.get(name):
             return f"{folder / name} is damaged"

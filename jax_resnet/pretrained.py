@@ -10,7 +10,7 @@ from typing import overload
 from jax_resnet.classifier import Classifier
 from jax_resnet.classifier_file import CLASSIFIER_FILE
 from jax_resnet.errors import UserError
-from jax_resnet.files import CHECKSUMS, refuse_special
+from jax_resnet.files import CHECKSUMS, reading, refuse_special
 
 WEIGHTS = Path(__file__).parent / "weights"
 
@@ -85,11 +85,15 @@ def is_unfinished(folder: Path) -> bool:
     """Whether a run's folder holds a checkpoint but no `Classifier` yet.
 
     Raises:
-        UserError: if the run has a result and no `Classifier`.
+        UserError: if the run has a result and no `Classifier`, or its checkpoints can't be listed.
     """
-    file = folder / CLASSIFIER_FILE
-    if file.is_file() or not any(folder.glob(f"checkpoints/[0-9]*/{CHECKSUMS}")):
+    file, checkpoints = folder / CLASSIFIER_FILE, folder / "checkpoints"
+    if file.is_file() or not checkpoints.is_dir():
         return False
+    with reading(checkpoints):
+        names = [name for name in os.listdir(checkpoints) if name.isdecimal()]
+        if not any((checkpoints / name / CHECKSUMS).exists() for name in names):
+            return False
     if (folder / "result.json").is_file():
         raise UserError(f"{file} is missing: `resume` the run, and it is written again")
     return True

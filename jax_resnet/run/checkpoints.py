@@ -3,6 +3,7 @@
 import itertools
 import os
 import re
+import shutil
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, suppress
@@ -15,7 +16,7 @@ import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
 from jax_resnet.errors import UserError, say
-from jax_resnet.files import CHECKSUMS, find_damage, replace_file, seal, writing
+from jax_resnet.files import CHECKSUMS, find_damage, reading, replace_file, seal, writing
 from jax_resnet.run.distributed import first_decides, is_first
 
 
@@ -160,9 +161,15 @@ def _on_one_device(tree: Any) -> Any:
 
 
 def all_checkpoints(folder: Path) -> list[Path]:
-    """The folders of checkpoints, good or not, in the order of their steps."""
-    found = (path for path in folder.glob("*") if re.fullmatch("0|[1-9][0-9]{0,9}", path.name))
-    return sorted(found, key=lambda path: int(path.name))
+    """The folders of checkpoints, good or not, in the order of their steps.
+
+    Raises:
+        UserError: if the folder that holds them can't be read.
+    """
+    with reading(folder):
+        names = os.listdir(folder) if folder.exists() else []
+    steps = [int(name) for name in names if re.fullmatch("0|[1-9][0-9]{0,9}", name)]
+    return [folder / str(step) for step in sorted(steps)]
 
 
 def saved_step(folder: Path) -> int:
@@ -199,8 +206,9 @@ def _unreadable(checkpoint: Path, error: Exception) -> str:
 def _good_steps(folder: Path, damaged: Path) -> list[int]:
     """In ascending order; Orbax deletes its own unfinished ones. Damaged ones are set aside."""
     good = []
-    for checkpoint in all_checkpoints(folder):
-        if (damage := find_damage(checkpoint)) is None:
+    found = {path: find_damage(path) for path in all_checkpoints(folder)}  # before one is moved
+    for checkpoint, damage in found.items():
+        if damage is None:
             good.append(int(checkpoint.name))
             continue
         aside, numbers = damaged / checkpoint.name, itertools.count(2)
@@ -208,7 +216,7 @@ def _good_steps(folder: Path, damaged: Path) -> list[int]:
             aside = damaged / f"{checkpoint.name}-{next(numbers)}"
         with writing(aside):
             damaged.mkdir(exist_ok=True)
-            checkpoint.rename(aside)
+            shutil.move(checkpoint, aside)  # `checkpoints` may be a link to another disk
         say(f"{damage}; the checkpoint is now {aside}")
     return good
 

@@ -1,13 +1,22 @@
-"""What the thread does that writes a checkpoint while training goes on."""
+"""What the thread does that writes a checkpoint while training goes on, and what is set aside."""
 
+import errno
+import hashlib
+import os
+import shutil
 import threading
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
+import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
+from jax_resnet.errors import UserError
+from jax_resnet.pretrained import is_unfinished
 from jax_resnet.run.checkpoints import Checkpoints
 from jax_resnet.training.programs import make_mesh
 
@@ -51,3 +60,62 @@ def test_a_process_that_refuses_transfers_writes_all_the_same(tmp_path, monkeypa
         checkpoints.close()
     finally:
         jax.config.update("jax_transfer_guard", before)
+
+
+TREE = {"a": jnp.arange(3.0)}
+
+
+def write_two(folder):
+    checkpoints = Checkpoints(folder, folder.parent / "damaged")
+    for step in (1, 2):
+        checkpoints.save(step, TREE, [], best=None)
+    checkpoints.close()
+
+
+@pytest.mark.parametrize(("module", "name"), [(os, "scandir"), (hashlib, "file_digest")])
+def test_what_cannot_be_read_for_a_while_is_not_damaged(tmp_path, monkeypatch, module, name):
+    """Permissions are missing, or a network disk is away: every byte is good."""
+    write_two(tmp_path / "checkpoints")
+    real = getattr(module, name)
+
+    def fail(what, *arguments):
+        if str(tmp_path / "checkpoints" / "2") in str(getattr(what, "name", what)):
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+        return real(what, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, name, fail)
+        with pytest.raises(UserError, match=rf"checkpoints/2 can't be read: .*{errno.ESTALE}"):
+            Checkpoints(tmp_path / "checkpoints", tmp_path / "damaged")
+    assert sorted(os.listdir(tmp_path)) == ["checkpoints"], "checkpoints were set aside"
+    again = Checkpoints(tmp_path / "checkpoints", tmp_path / "damaged")
+    assert again.steps == [1, 2]
+    again.close()
+
+
+def test_checkpoints_that_cannot_be_listed_are_not_missing(tmp_path, monkeypatch):
+    write_two(tmp_path / "checkpoints")
+    assert is_unfinished(tmp_path)
+
+    def fail(path):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(os, "listdir", fail)
+    for look in (is_unfinished, lambda folder: Checkpoints(folder / "checkpoints", folder / "bad")):
+        with pytest.raises(UserError, match=r"checkpoints can't be read: .*Permission denied"):
+            look(tmp_path)
+
+
+def test_a_damaged_checkpoint_on_another_disk_is_set_aside(tmp_path):
+    memory = Path("/dev/shm")
+    if not memory.is_dir() or memory.stat().st_dev == tmp_path.stat().st_dev:
+        pytest.skip("/dev/shm is no other disk")
+    write_two(tmp_path / "checkpoints")
+    with TemporaryDirectory(dir=memory) as disk:
+        shutil.move(tmp_path / "checkpoints", disk)
+        (tmp_path / "checkpoints").symlink_to(Path(disk, "checkpoints"))
+        (tmp_path / "checkpoints" / "2" / "sha256.json").write_text("{")
+        again = Checkpoints(tmp_path / "checkpoints", tmp_path / "damaged")
+        assert again.steps == [1]
+        again.close()
+        assert os.listdir(tmp_path / "damaged") == ["2"]
