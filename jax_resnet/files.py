@@ -81,6 +81,12 @@ def refuse_special(path: str | os.PathLike[str]) -> None:
         raise UserError(f"{path} is not a regular file")
 
 
+def refuse_lost_link(path: str | os.PathLike[str]) -> None:
+    """Raises a `UserError` for a link to what is not there, for example on a disk that is away."""
+    if os.path.islink(path) and not os.path.exists(path):
+        raise UserError(f"{path} is a link to nothing: put back what it leads to, or remove it")
+
+
 def check_readable(path: str | os.PathLike[str]) -> None:
     """Raises a `UserError` unless `path` is a regular file that can be opened; libraries say
     less well what is in the way."""

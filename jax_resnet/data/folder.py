@@ -11,7 +11,7 @@ from jax_resnet.data.dataset import Dataset, Split
 from jax_resnet.data.images import decode_images, list_files
 from jax_resnet.data.labels_csv import find_table, list_labeled
 from jax_resnet.errors import UserError, as_words, printable, say, some
-from jax_resnet.files import expand_home
+from jax_resnet.files import expand_home, refuse_lost_link
 from jax_resnet.model import check_image_size
 
 _SPLITS = {"train": "training", "val": "validation", "test": "test"}  # and how they are called
@@ -71,6 +71,22 @@ def load_folder(
     return Dataset("folder", train, validation, test, tuple(names), flippable=True)
 
 
+def refuse_among_images(folder: Path, data_dir: Path) -> None:
+    """Raises a `UserError` if a run's folder would lie among the images of `data_dir`, where its
+    files would be taken for a class or for images of one."""
+    root = data_dir.expanduser().resolve()
+    if (root / "train").is_dir() and find_table(root) is not None:
+        root = root / "train"  # what is beside it is not read
+    if not (folder := folder.resolve()).is_relative_to(root):
+        return
+    parts = folder.relative_to(root).parts
+    if not parts or not parts[0].startswith("."):  # what is hidden is not read
+        raise UserError(
+            f"`runs_dir` is {folder.parent}: {folder.name} would be taken for images there, "
+            f"expected a folder outside of {root}"
+        )
+
+
 def _check_options(
     data_dir: str | os.PathLike[str] | None,
     image_size: Sequence[int] | None,
@@ -104,7 +120,7 @@ def _read_splits(root: Path) -> dict[str, Files]:
 
 def _find_splits(root: Path) -> dict[str, str]:
     """The name of each split's folder: of training, and of test or validation or both."""
-    beside = [path.name for path in list_files(root) if path.is_dir()]
+    beside = [path.name for path in _list_folders(root)]
     if odd := [name for name in beside if name not in ("train", "test", *_VALIDATION)]:
         raise UserError(
             f"{root} has {', '.join(odd)} beside its splits: expected train, test and "
@@ -126,7 +142,7 @@ def _find_splits(root: Path) -> dict[str, str]:
 def _list_undivided(root: Path) -> Files:
     """The files of every class; subfolders that are all named like splits, such as Train and Test,
     are refused."""
-    names = [path.name for path in list_files(root) if path.is_dir()]
+    names = [path.name for path in _list_folders(root)]
     if names and all(name.lower() in _LIKE_SPLITS for name in names):
         raise UserError(
             f"{root} has {', '.join(names)}, expected train, and test or val or both of them; or a "
@@ -137,13 +153,21 @@ def _list_undivided(root: Path) -> Files:
 
 def _list_classes(folder: Path) -> Files:
     """The files of every class folder, sorted by name: file systems list them in any order."""
-    classes = {_text(entry): list_files(entry) for entry in list_files(folder) if entry.is_dir()}
+    classes = {_text(each): list_files(each) for each in _list_folders(folder)}
     if len(classes) < 2:
         raise UserError(f"{folder} has {len(classes)} subfolders, expected one for each class")
     say_loose(folder, "classes")
     if empty := [name for name, paths in classes.items() if not paths]:
         raise UserError(f"{folder} has no images in {', '.join(empty)}")
     return classes
+
+
+def _list_folders(folder: Path) -> list[Path]:
+    """The subfolders; a link to nothing, which may have been one, is refused."""
+    found = list_files(folder)
+    for path in found:
+        refuse_lost_link(path)
+    return [path for path in found if path.is_dir()]
 
 
 def say_loose(folder: Path, what: str) -> None:

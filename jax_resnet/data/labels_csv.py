@@ -6,7 +6,7 @@ from pathlib import Path
 
 from jax_resnet.data.images import list_files
 from jax_resnet.errors import UserError, printable, say, some
-from jax_resnet.files import read_text
+from jax_resnet.files import read_text, refuse_lost_link
 
 _NAMES = ("labels.csv", "trainLabels.csv")
 
@@ -15,8 +15,10 @@ def find_table(root: Path) -> Path | None:
     """The table in a folder, or None.
 
     Raises:
-        UserError: if there are two.
+        UserError: if there are two, or a link to none.
     """
+    for name in _NAMES:
+        refuse_lost_link(root / name)
     found = [root / name for name in _NAMES if (root / name).is_file()]
     if len(found) > 1:
         raise UserError(f"{root} has {' and '.join(_NAMES)}, expected one of them")

@@ -5,6 +5,7 @@ from typing import Any
 
 from jax_resnet.data import Dataset
 from jax_resnet.data.copies import say_copies
+from jax_resnet.data.folder import refuse_among_images
 from jax_resnet.errors import UserError, say
 from jax_resnet.files import read_json
 from jax_resnet.run.distributed import first_decides, say_first
@@ -50,12 +51,19 @@ def say_validation(images: Dataset, config: Config) -> None:
 
 def check_folder(config: Config) -> None:
     """Raises a `UserError`, as `train`, if the run exists and is not to be resumed, had other
-    hyper-parameters, lacks files, or has test scores that would be lost.
+    hyper-parameters, lacks files, has test scores that would be lost, or lies among images.
 
     `train` looks at the folder again, when it holds it.
     """
+    first_decides(partial(refuse_place, config))
     Run(config.folder).check(config.resume, partial(refuse_changes, config))
     first_decides(partial(refuse_test_scores, config))
+
+
+def refuse_place(config: Config) -> None:
+    """Raises a `UserError` if the run's folder would lie among the images of `dataset` folder."""
+    if config.dataset == "folder" and config.data_dir is not None:
+        refuse_among_images(config.folder, config.data_dir)
 
 
 def refuse_test_scores(config: Config) -> None:

@@ -16,7 +16,7 @@ from jax_resnet.run.folder import Run
 from jax_resnet.run.progress import announce
 from jax_resnet.run.records import OWN_DATA
 from jax_resnet.run.signals import raise_if_stopped, stop_signals
-from jax_resnet.training.begin import refuse_test_scores
+from jax_resnet.training.begin import refuse_place, refuse_test_scores
 from jax_resnet.training.config import OF_A_START, Config
 from jax_resnet.training.config_file import refuse_changes
 from jax_resnet.training.curves import Curves
@@ -129,6 +129,8 @@ def open_training(
     is_own = not dataset.is_loaded or dataset.name != config.dataset
     if is_own:
         data_set[OWN_DATA] = dataset.name
+    else:
+        first_decides(partial(refuse_place, config))
     refuse = partial(refuse_changes, config)
     opening = Run(config.folder).open(settings, where, data_set, config.resume, refuse)
     run = held.enter_context(opening)

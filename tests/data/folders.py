@@ -18,4 +18,5 @@ def fill(folder, classes, step=0):
 
 def folder_config(folder, **fields):
     small = {"image_size": (4, 4), "channels": 1, "depth": 8, "steps": 2, "batch_size": 4}
-    return Config(dataset="folder", data_dir=folder, runs_dir=folder / "runs", **small | fields)
+    small["runs_dir"] = folder.with_name(f"{folder.name} runs")
+    return Config(dataset="folder", data_dir=folder, **small | fields)

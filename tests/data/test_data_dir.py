@@ -47,3 +47,13 @@ def test_the_default_place_is_made(server, small_cifar100, tmp_path, monkeypatch
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     load("cifar100")
     assert (tmp_path / "home" / "tensorflow_datasets" / "cifar100" / "3.0.2").is_dir()
+
+
+@pytest.mark.parametrize("name", ["cifar100", "cifar100/3.0.2"])
+def test_a_link_to_nothing_is_named_and_nothing_is_downloaded(server, tmp_path, name):
+    link = tmp_path / name
+    link.parent.mkdir(exist_ok=True)
+    link.symlink_to(tmp_path / "disk")
+    with pytest.raises(UserError, match=f"{link} is a link to nothing"):
+        load("cifar100", tmp_path)
+    assert server.asked == []

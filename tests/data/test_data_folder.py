@@ -10,8 +10,9 @@ from folders import fill, folder_config
 
 from jax_resnet.data import load
 from jax_resnet.errors import UserError
-from jax_resnet.training.begin import load_aloud
+from jax_resnet.training.begin import check_folder, load_aloud
 from jax_resnet.training.recipes import RECIPES
+from jax_resnet.training.train import train
 
 NO_CLASSES = (
     "__MACOSX",
@@ -221,3 +222,38 @@ def test_folders_laid_out_otherwise_are_refused(tmp_path):
     fill(tmp_path / "split" / "train", {"a": 2, "b": 2})
     fill(tmp_path / "split" / "test", {"a": 2, "b": 2})
     refused(tmp_path / "split", "already split", split_proportions=(0.8, 0.1, 0.1))
+
+
+@pytest.mark.parametrize("name", ["cat", "train", "val", "labels.csv"])
+def test_a_link_to_nothing_is_no_class_that_is_absent(tmp_path, name):
+    """As where the disk of a class is not mounted: the net would have fewer classes."""
+    folders = ("train", "test") if name in ("train", "val") else ("",)
+    for folder in folders:
+        if folder != name:
+            fill(tmp_path / folder, {"a": 20, "b": 20})
+    (tmp_path / name).symlink_to(tmp_path / "gone" / name)
+    with pytest.raises(UserError, match=f"{tmp_path / name} is a link to nothing"):
+        load("folder", tmp_path, image_size=(4, 4), channels=1)
+
+
+@pytest.mark.parametrize("place", ["", "runs", "a/runs", "../link/runs"])
+def test_a_run_among_its_images_is_refused(tmp_path, place):
+    """Its folder would be a class when the run is resumed."""
+    fill(tmp_path / "images", {"a": 20, "b": 20})
+    (tmp_path / "link").symlink_to(tmp_path / "images")
+    config = folder_config(tmp_path / "images", runs_dir=tmp_path / "images" / place)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(UserError, match=r"`runs_dir` is .*expected a folder outside of .*/images"):
+        check_folder(config)
+    with pytest.raises(UserError, match="`runs_dir` is "):
+        train(config, load_aloud(config))
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_run_beside_images_that_are_in_train_is_none_of_them(tmp_path):
+    fill(tmp_path / "train", {"a": 2})
+    (tmp_path / "labels.csv").write_text("id,label\n")
+    for place in ("runs", "train/.runs", "../runs"):
+        check_folder(folder_config(tmp_path, runs_dir=tmp_path / place))
+    with pytest.raises(UserError, match="`runs_dir` is "):
+        check_folder(folder_config(tmp_path, runs_dir=tmp_path / "train" / "runs"))

@@ -138,6 +138,15 @@ def test_a_mirror_is_a_folder_of_parquet_files_or_one_of_them(server, parquet, t
     assert [path for path, _ in server.asked] == [f"/mine/{TEST}", f"/mine/{TRAIN}"]
 
 
+def test_a_mirrors_query_is_kept(server, parquet, tmp_path):
+    """As `?download=true`, which the hub's own links have."""
+    serve(server, parquet, "/mine")
+    server.answers |= {f"{path}?a=/b": answer for path, answer in server.answers.items()}
+    dataset = load("cifar100", tmp_path / "data", mirror=f"{server.url}/mine/{TRAIN}?a=/b")
+    assert_same(dataset, load("cifar100", parquet))
+    assert [path for path, _ in server.asked] == [f"/mine/{TEST}?a=/b", f"/mine/{TRAIN}?a=/b"]
+
+
 def test_a_mirror_of_the_archive_is_asked_for_nothing_else(server, parquet, tmp_path):
     serve(server, parquet)
     load("cifar100", tmp_path / "data", mirror=f"{server.url}/small.tar.gz")
@@ -157,6 +166,15 @@ def test_a_folder_of_other_parquet_files_is_refused(parquet):
     (parquet / TEST).write_bytes(b"PAR1")
     with pytest.raises(UserError, match=f"{TEST} is .*not cifar100's: 4 bytes with SHA-256"):
         load("cifar100", parquet)
+
+
+def test_one_parquet_file_of_two_is_named(server, parquet):
+    with pytest.raises(UserError, match=f"{TRAIN} is a single file, expected the folder of "):
+        load("cifar100", parquet / TRAIN)
+    (parquet / TEST).unlink()
+    with pytest.raises(UserError, match=f"{parquet} has no {TEST}, expected "):
+        load("cifar100", parquet)
+    assert server.asked == []
 
 
 @pytest.fixture

@@ -45,6 +45,15 @@ def test_stock_tfds_reads_what_is_written(tmp_path, name, capsys):
     assert "tensorflow" not in sys.modules
 
 
+def test_the_version_is_ours_where_tfds_has_a_newer_one(tmp_path, monkeypatch):
+    import tensorflow_datasets as tfds
+
+    monkeypatch.setattr(tfds.builder_cls("cifar10"), "VERSION", tfds.core.Version("3.0.9"))
+    original = random_original("cifar10", {"train": 3, "test": 2})
+    write_tfds(LAYOUTS["cifar10"], original, tmp_path)
+    assert len(read_tfds(tmp_path / "cifar10" / "3.0.2")["train"]) == 3
+
+
 def test_every_file_of_what_is_written_is_under_checksums(tmp_path):
     original = random_original("cifar100", {"train": 60, "test": 30})
     write_tfds(LAYOUTS["cifar100"], original, tmp_path)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
 
 from jax_resnet.data.cifar import Layout
 from jax_resnet.data.cifar.archive import MAX_BYTES
@@ -49,14 +50,21 @@ def _sources(
     layout: Layout, folder: Path, mirror: str | None
 ) -> list[tuple[str, Callable[[], Original]]]:
     """Where from, and what downloads and reads it, in the order to try."""
-    base, _, name = (mirror or "").rpartition("/")
+    parts = urlsplit(mirror or "")
+    base, _, name = parts.path.rpartition("/")
+
+    def beside(file: str) -> str:
+        """The URL of another file in the mirror's folder."""
+        return urlunsplit(parts._replace(path=f"{base}/{file}"))
+
     urls = {
-        split: file.url if mirror is None else f"{base}/{file.name}"
+        split: file.url if mirror is None else beside(file.name)
         for split, file in layout.parquet.items()
     }
-    archive_url = mirror + layout.archive if mirror and not name else mirror or layout.url
-    parquet_url = urls["train"].rpartition("/")[0] + "/"
-    parquet = parquet_url, partial(_from_parquet, layout, folder, urls)
+    archive_url = beside(layout.archive) if mirror and not name else mirror or layout.url
+    parquet_url = urlsplit(urls["train"])._replace(query="", fragment="").geturl()
+    where = parquet_url.rpartition("/")[0] + "/"
+    parquet = where, partial(_from_parquet, layout, folder, urls)
     archive = archive_url, partial(_from_archive, layout, folder, archive_url, mirror is None)
     if name.endswith(".parquet"):
         return [parquet]

@@ -7,7 +7,12 @@ from jax_resnet.data.cifar import Layout
 from jax_resnet.data.cifar.archive import MAX_BYTES, read_archive
 from jax_resnet.data.cifar.binary import read_binary
 from jax_resnet.data.cifar.original import Original, check_bytes
-from jax_resnet.data.cifar.parquet import has_parquet, has_sizes, read_parquet
+from jax_resnet.data.cifar.parquet import (
+    has_parquet,
+    has_sizes,
+    read_parquet,
+    refuse_half_parquet,
+)
 from jax_resnet.data.cifar.pickled import read_pickled
 from jax_resnet.errors import UserError
 from jax_resnet.files import refuse_special
@@ -22,6 +27,7 @@ def find_original(layout: Layout, root: Path) -> Path | None:
     names = [layout.folder, layout.archive, *layout.pickled]
     if root.name in names or root.is_file():
         return root
+    refuse_half_parquet(layout, root)
     files = _files(layout.files) + _files(layout.pickled_files)
     if has_parquet(layout, root) or any((root / file).is_file() for file in files):
         return root
@@ -42,6 +48,7 @@ def read_original(layout: Layout, path: Path) -> Original:
         UserError: for one that is incomplete, truncated or no archive, or for a data set without
             fingerprints if the archive is not the authors'.
     """
+    refuse_half_parquet(layout, path)
     if path.is_dir() and has_parquet(layout, path):
         return read_parquet(layout, {k: path / file.name for k, file in layout.parquet.items()})
     binary, pickled = _files(layout.files), _files(layout.pickled_files)

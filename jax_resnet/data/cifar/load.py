@@ -8,7 +8,7 @@ from jax_resnet.data.cifar.fingerprint import verify
 from jax_resnet.data.cifar.tfds import VERSION, read_tfds
 from jax_resnet.data.dataset import Dataset
 from jax_resnet.errors import UserError
-from jax_resnet.files import expand_home
+from jax_resnet.files import expand_home, refuse_lost_link
 
 
 def load_cifar(
@@ -38,6 +38,8 @@ def load_cifar(
     layout = LAYOUTS[dataset]
     root = _find_root(data_dir, dataset)
     prepared = root / dataset / VERSION
+    refuse_lost_link(prepared.parent)
+    refuse_lost_link(prepared)
     if not prepared.exists():
         from jax_resnet.data.cifar.find import find_original, read_original
         from jax_resnet.data.cifar.prepare import prepare

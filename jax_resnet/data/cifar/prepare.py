@@ -11,6 +11,7 @@ from jax_resnet.data.cifar import Layout
 from jax_resnet.data.cifar.fetch import discard, fetch
 from jax_resnet.data.cifar.fingerprint import canonical_order
 from jax_resnet.data.cifar.original import Original
+from jax_resnet.data.cifar.tfds import VERSION
 from jax_resnet.errors import UserError
 from jax_resnet.files import locked, seal
 
@@ -78,6 +79,7 @@ def write_tfds(layout: Layout, original: Original, data_dir: Path) -> None:
     class Builder(stock, skip_registration=True):  # type: ignore[misc, valid-type, call-arg]
         __module__ = stock.__module__
         name = stock.name
+        VERSION = tfds.core.Version(VERSION)  # also where TFDS has a newer one
 
         def _split_generators(self, dl_manager: Any) -> dict[str, Iterator[tuple[int, dict]]]:
             for key, names in layout.names.items():
