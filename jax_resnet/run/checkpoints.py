@@ -196,6 +196,8 @@ def read_checkpoint(checkpoint: Path, like: Any) -> Any:
 
 
 def _unreadable(checkpoint: Path, error: Exception) -> str:
+    if not checkpoint.exists():
+        return f"{checkpoint} is there no more: the run that goes on has deleted it, try again"
     reason = str(error).strip().partition("\n")[0]  # Orbax prints both trees after that
     return (
         f"{checkpoint} can't be read, or another version of this package wrote it (starts.jsonl "

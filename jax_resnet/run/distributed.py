@@ -8,7 +8,7 @@ import secrets
 import time
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +86,9 @@ def check_shared(folder: Path) -> None:
         return token
 
     def is_seen() -> bool:
-        return file.exists() and file.read_bytes() == str(written).encode()
+        with suppress(OSError):  # not there, or not readable: the others are not left waiting
+            return file.read_bytes() == str(written).encode()
+        return False
 
     written, end = first_decides(write), time.monotonic() + SHARED_SECONDS
     while not (seen := is_seen()) and time.monotonic() < end:
@@ -102,13 +104,14 @@ def _exchange(collective: Callable[[np.ndarray], Any], ours: np.ndarray) -> Any:
     try:
         return collective(ours)
     except (jax.errors.JaxRuntimeError, ValueError) as error:  # which of them depends on the device
-        raise ProcessLost(_lost()) from error
+        raise _lost(error) from error
 
 
-def _lost() -> str:
-    return (
+def _lost(error: Exception) -> ProcessLost:
+    reason = str(error).partition("\n")[0]
+    return ProcessLost(
         f"process {jax.process_index()} of {jax.process_count()}: another process has ended, "
-        "or can't be reached; start all of them again with `resume`"
+        f"or can't be reached; start all of them again with `resume` ({reason:.200})"
     )
 
 
@@ -130,7 +133,10 @@ def name_runtime_errors() -> Iterator[None]:
     except jax.errors.JaxRuntimeError as error:
         reason = str(error).partition("\n")[0]
         if reason.startswith("RESOURCE_EXHAUSTED"):
-            raise UserError(f"{reason}: try a smaller `batch_size`") from error
+            raise UserError(
+                f"{reason}: try a smaller `batch_size`, or fewer or smaller images, which all lie "
+                "in the device's memory"
+            ) from error
         if jax.process_count() == 1:
             raise
-        raise ProcessLost(_lost()) from error
+        raise _lost(error) from error

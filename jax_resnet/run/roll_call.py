@@ -58,17 +58,14 @@ def _gather(port: int, num_processes: int) -> str:
         present: dict[int, socket.socket] = {}
         answer = PRESENT
         while answer == PRESENT and (missing := [n for n in everyone if _is_gone(present.get(n))]):
-            server.settimeout(max(0.1, deadline - time.monotonic()))
+            if (left := deadline - time.monotonic()) <= 0:
+                answer = f"`process_id` {_join(missing)} did not connect within {JOIN_SECONDS} s"
+                continue
+            server.settimeout(left)
             try:
                 other = held.enter_context(server.accept()[0])
                 count, number = _hear(other)
-            except TimeoutError:
-                if time.monotonic() > deadline:
-                    answer = (
-                        f"`process_id` {_join(missing)} did not connect within {JOIN_SECONDS} s"
-                    )
-                continue
-            except (OSError, ValueError):  # something else looked whether the port is open
+            except (OSError, ValueError):  # none came, or something else looked at the port
                 continue
             heard.append(other)
             if count != num_processes:

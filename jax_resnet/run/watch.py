@@ -71,16 +71,16 @@ def watch() -> Iterator[None]:
 
     def beat() -> None:
         seen: dict[str, str] = {}
-        with suppress(jax.errors.JaxRuntimeError):  # the first process is lost: none is heard
-            for number in itertools.count():
+        for number in itertools.count():
+            with suppress(jax.errors.JaxRuntimeError):  # for a moment, or the first one is lost
                 client.key_value_set(f"{KEY}/{me}", str(number), allow_overwrite=True)
                 for key, value in client.key_value_dir_get(KEY):
                     other = int(key.rpartition("/")[2])
                     if other != me and seen.get(key) != value:
                         seen[key] = value
                         heard[other] = math.inf if value == DONE else time.monotonic()
-                if stop.wait(BEAT_SECONDS):
-                    break
+            if stop.wait(BEAT_SECONDS):
+                break
 
     def judge() -> None:
         while not stop.wait(1):

@@ -8,7 +8,7 @@ from jax_resnet.data.copies import say_copies
 from jax_resnet.data.folder import refuse_among_images
 from jax_resnet.errors import UserError, say
 from jax_resnet.files import read_json
-from jax_resnet.run.distributed import first_decides, say_first
+from jax_resnet.run.distributed import first_decides, is_first, say_first
 from jax_resnet.run.folder import Run
 from jax_resnet.run.records import chosen, inconsistent, own_data
 from jax_resnet.run.signals import raise_signals
@@ -23,7 +23,7 @@ def load_aloud(config: Config) -> Dataset:
     say_first(f"loading {config.dataset}")
     with raise_signals():
         images = load_images(config)
-        if config.dataset == "folder":
+        if config.dataset == "folder" and is_first():
             say_validation(images, config)
         return images
 

@@ -21,6 +21,10 @@ from jax_resnet.training.step import eval_step
 BATCH_SIZE = 500
 
 
+class NotFinite(UserError):
+    """A logit is infinite or NaN, or a label is none of the classes."""
+
+
 def classifier_of(
     config: Config, dataset: Dataset, variables: Any, mean: Array, std: Array
 ) -> Classifier:
@@ -85,8 +89,8 @@ def evaluate(classifier: Classifier, split: Padded, precision: str = "float32") 
         precision: of matrix products, as in `jax.default_matmul_precision`.
 
     Raises:
-        UserError: if the split is empty, if a logit is not finite, or if a label is not one
-            of the classifier's classes.
+        UserError: if the split is empty.
+        NotFinite: if a logit is not finite, or a label is not one of the classifier's classes.
     """
     if not len(split.labels):
         raise UserError("the split has no images, expected at least one")
@@ -98,7 +102,7 @@ def evaluate(classifier: Classifier, split: Padded, precision: str = "float32") 
     count, correct, loss = int(done["count"]), int(done["correct"]), float(done["loss"])
     if not math.isfinite(loss):
         classes = len(classifier.class_names)
-        raise UserError(
+        raise NotFinite(
             "the loss is not finite: a logit is infinite or NaN, or a label is not in "
             f"[0, {classes}), the classes of the classifier"
         )

@@ -19,7 +19,7 @@ from jax_resnet.run.signals import SIGTERM, raise_if_stopped
 from jax_resnet.training.config import Config
 from jax_resnet.training.curves import Curves
 from jax_resnet.training.dispatch import step_of
-from jax_resnet.training.evaluation import Padded, evaluate
+from jax_resnet.training.evaluation import NotFinite, Padded, evaluate
 from jax_resnet.training.optimizer import make_schedule
 from jax_resnet.training.programs import Programs
 from jax_resnet.training.step import Metrics, TrainState
@@ -211,7 +211,10 @@ def save(
     check_finite(training, state, totals)
     record = None
     if speed is not None:
-        record = summarize(training, state, totals, speed)
+        try:
+            record = summarize(training, state, totals, speed)
+        except NotFinite as error:  # the labels were checked with the data set
+            raise not_finite(training, "validation's loss", int(state.step) - 1) from error
         training.run.append(record)
         totals = programs.zeros()
     training.run.save(int(state.step), {"state": state, "totals": totals})
@@ -230,12 +233,17 @@ def check_finite(training: Training, state: TrainState, totals: Metrics) -> None
         if _all_finite(state.variables):
             return
         bad_step, what = int(state.step) - 1, "a variable"
+    raise not_finite(training, what, bad_step)
+
+
+def not_finite(training: Training, what: str, step: int) -> UserError:
+    """The error of a run that has diverged: where, and what to try."""
     rates = ["`learning_rate`"]
     if training.config.optimizer == "muon":
         rates.append("`muon_learning_rate`")
-    rate, latest = training.learning_rate(bad_step), training.run.latest
-    raise UserError(
-        f"{what} is not finite at step {bad_step}, learning rate {rate:g}; "
+    rate, latest = training.learning_rate(step), training.run.latest
+    return UserError(
+        f"{what} is not finite at step {step}, learning rate {rate:g}; "
         f"the last good checkpoint is {'none' if latest is None else f'of step {latest}'}: "
         f"try a lower {' or '.join(rates)}"
     )

@@ -154,7 +154,7 @@ def _make_programs(config: Config, count: int, mesh: Mesh, dispatch: Dispatch) -
         advance=jit_steps(make_step(config, mesh), next_step, dispatch, everywhere),
         next_step=next_step,
         epoch_end=epoch_end,
-        zeros=jax.jit(_zeros, out_shardings=everywhere),
+        zeros=jax.jit(zero_totals, out_shardings=everywhere),
     )
 
 
@@ -190,7 +190,8 @@ def make_step(config: Config, mesh: Mesh) -> Any:
     return one_step
 
 
-def _zeros() -> Metrics:
+def zero_totals() -> Metrics:
+    """Totals of no steps."""
     return {
         "steps": jnp.int32(0),
         "loss": jnp.float32(0),

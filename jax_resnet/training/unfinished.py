@@ -1,5 +1,6 @@
 """The `Classifier` of a run that has not finished, from a checkpoint."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from jax_resnet.run.records import best_step, read_records, refuse_other_data
 from jax_resnet.training.config import Config
 from jax_resnet.training.config_file import read_config, refuse_changes
 from jax_resnet.training.evaluation import classifier_of
-from jax_resnet.training.programs import init_state, make_mesh, make_programs, replicated
+from jax_resnet.training.programs import init_state, make_mesh, replicated, zero_totals
 
 
 @pinned()
@@ -61,7 +62,8 @@ def choose_step(run: Run) -> tuple[int, str]:
         raise UserError(f"{run.folder} has no good checkpoint: {faults}")
     if faults:
         say(f"{faults} (a run in progress writes and deletes them); other checkpoints are good")
-    records = known_records(run, steps[-1])
+    known = known_records(run, steps[-1])
+    records = [line for line in known if line["step"] <= max(damages)]  # a later one is being saved
     best, of_all = best_step(records, steps), best_step(records)
     if best is None:
         return steps[-1], "its last checkpoint"
@@ -82,14 +84,8 @@ def known_records(run: Run, step: int) -> list[dict[str, Any]]:
 def abstract_state(config: Config, dataset: Dataset) -> Any:
     """Shapes and dtypes of what a checkpoint holds, to be read onto one device."""
     mesh = make_mesh(jax.local_devices()[:1])
-    zeros = make_programs(config, len(dataset.train), mesh).zeros
-    shape = dataset.image_shape
-    shapes = jax.eval_shape(
-        lambda: {
-            "state": init_state(config, dataset.num_classes, shape, mesh),
-            "totals": zeros(),
-        }
-    )
+    init = partial(init_state, config, dataset.num_classes, dataset.image_shape, mesh)
+    shapes = jax.eval_shape(lambda: {"state": init(), "totals": zero_totals()})
     return jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=replicated(mesh)), shapes
     )

@@ -15,6 +15,7 @@ from jax_resnet.files import seal, write_json
 from jax_resnet.report.models import load_model
 from jax_resnet.report.page import read_run, render
 from jax_resnet.report.scores import score
+from jax_resnet.run.checkpoints import read_checkpoint
 from jax_resnet.run.signals import Interrupted
 
 
@@ -124,6 +125,21 @@ def test_a_damaged_checkpoint_is_passed_over_and_stays_where_it_is(config, best,
         (checkpoint / "metrics.jsonl").write_text("{}")
     with pytest.raises(UserError, match=r"has no good checkpoint: .*damaged"):
         load_model(folder)
+
+
+def test_a_line_whose_checkpoint_is_being_written_is_not_lost(config, best, tmp_path, capsys):
+    folder = shutil.copytree(config.folder, tmp_path / "run")
+    line = best | {"step": 24, "validation_accuracy": 1.0}
+    with (folder / "metrics.jsonl").open("a") as file:
+        file.write(json.dumps(line) + "\n")
+    load_model(folder)
+    said = capsys.readouterr().err
+    assert f"taking its best checkpoint on validation, step {best['step']} of 24" in said
+
+
+def test_a_checkpoint_that_is_deleted_while_it_is_read_is_told_from_an_old_one(tmp_path):
+    with pytest.raises(UserError, match=r"checkpoints/3 is there no more: .* try again"):
+        read_checkpoint(tmp_path / "checkpoints" / "3", {})
 
 
 def test_a_checkpoint_with_other_arrays_is_refused(config, tmp_path):

@@ -1,10 +1,12 @@
 """Processes that train together find each other, or say why not; and notice when one is lost."""
 
+import itertools
 import os
 import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import jax
 import pytest
@@ -52,6 +54,27 @@ def test_a_process_that_does_not_come_is_named(address, monkeypatch):
     monkeypatch.setattr(roll_call, "JOIN_SECONDS", 1)
     ends = call_all(address, (3, 0), (3, 1))
     assert all("`process_id` 2 did not connect within 1 s" in end for end in ends)
+
+
+def test_strangers_do_not_put_the_end_off(address, monkeypatch):
+    """A program that looks again and again whether the port is open."""
+    monkeypatch.setattr(roll_call, "JOIN_SECONDS", 1)
+    host, port = address.split(":")
+    ended = threading.Event()
+
+    def look():
+        while not ended.wait(0.02):
+            with suppress(OSError):
+                socket.create_connection((host, int(port))).close()
+
+    with ThreadPoolExecutor() as pool:
+        pool.submit(look)
+        first = pool.submit(call_all, address, (2, 0))
+        try:
+            (answer,) = first.result(timeout=10)
+        finally:
+            ended.set()
+    assert "`process_id` 1 did not connect within 1 s" in answer
 
 
 def test_nobody_at_the_coordinator(address, monkeypatch):
@@ -159,6 +182,20 @@ def test_processes_that_are_heard_or_done_are_not_lost(watched):
     store.others = lambda: {f"{watch.KEY}/1": str(store.beats), f"{watch.KEY}/2": watch.DONE}
     assert watched(store) == []
     assert store.values[f"{watch.KEY}/0"] == watch.DONE
+
+
+def test_a_store_that_fails_once_loses_nobody(watched):
+    store = Store()
+    store.others = lambda: {f"{watch.KEY}/{i}": str(store.beats) for i in (1, 2)}
+    answer, calls = store.key_value_dir_get, itertools.count()
+
+    def fail_once(prefix):
+        if next(calls) == 2:
+            raise jax.errors.JaxRuntimeError("UNAVAILABLE: for a moment")
+        return answer(prefix)
+
+    store.key_value_dir_get = fail_once
+    assert watched(store) == []
 
 
 def test_a_silent_process_is_lost(watched, capsys):

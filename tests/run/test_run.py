@@ -23,7 +23,7 @@ from support import (
 
 from jax_resnet.cli import train as cli
 from jax_resnet.errors import UserError
-from jax_resnet.run.distributed import name_runtime_errors
+from jax_resnet.run.distributed import ProcessLost, name_runtime_errors
 from jax_resnet.run.signals import Interrupted
 from jax_resnet.training import begin
 from jax_resnet.training.begin import finished
@@ -189,6 +189,18 @@ def test_weights_that_are_not_finite_stop_the_run_though_the_loss_was(tmp_path):
     assert not (tmp_path / "inf" / "result.json").exists()
 
 
+def test_logits_that_are_not_finite_stop_the_run_though_the_weights_are(tmp_path):
+    config = Config(
+        dataset="digits", depth=8, steps=1, learning_rate=1e20, runs_dir=tmp_path, name="logits"
+    )
+    with pytest.raises(
+        UserError,
+        match=r"validation's loss is not finite at step 0, learning rate 1e\+18.* try a lower",
+    ):
+        train(config)
+    assert not list((tmp_path / "logits" / "checkpoints").glob("*/*"))
+
+
 def test_the_default_shortcut_may_be_named_or_not(short, tmp_path):
     folder = tmp_path / "whole"
     shutil.copytree(short.runs_dir / "whole", folder)
@@ -204,6 +216,14 @@ def test_want_of_memory_is_said():
         pytest.raises(UserError, match=f"{reason}: try a smaller `batch_size`"),
         name_runtime_errors(),
     ):
+        raise jax.errors.JaxRuntimeError(f"{reason}\nand so on")
+
+
+def test_of_several_processes_the_reason_is_said(monkeypatch):
+    """It may be another one than that a process has ended."""
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    reason = "INTERNAL: cuDNN has no algorithm"
+    with pytest.raises(ProcessLost, match=f"another process .*{reason}"), name_runtime_errors():
         raise jax.errors.JaxRuntimeError(f"{reason}\nand so on")
 
 
