@@ -12,7 +12,6 @@ import multiprocessing
 import statistics
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
@@ -65,7 +64,7 @@ class Benchmark:
 
 def main(flags: Benchmark) -> None:
     from jax_resnet.errors import UserError
-    from jax_resnet.files import new_file
+    from jax_resnet.files import new_file, refuse_existing
 
     if flags.rounds < 1:
         raise UserError(f"`rounds` is {flags.rounds}, expected 1 or more")
@@ -75,18 +74,20 @@ def main(flags: Benchmark) -> None:
     peaks: dict[str, float] = {}
     if flags.as_json:
         print(json.dumps({"rounds": flags.rounds, **place()}), flush=True)
-    with new_file(flags.figure) if flags.figure else nullcontext() as figure:
-        for case in [STEP] if flags.quick else all_cases():
-            if case.precision not in peaks:
-                peaks[case.precision] = measure_peak(case)
-            names = implementations(case, flags.quick)
-            found = measure(case, names, flags.rounds, peaks[case.precision])
-            rows += found
-            for row in found if flags.as_json else ():
-                print(json.dumps(row), flush=True)
-        if not flags.as_json:
-            print_table(rows, peaks)
-        if figure:
+    if flags.figure:
+        refuse_existing(flags.figure)
+    for case in [STEP] if flags.quick else all_cases():
+        if case.precision not in peaks:
+            peaks[case.precision] = measure_peak(case)
+        names = implementations(case, flags.quick)
+        found = measure(case, names, flags.rounds, peaks[case.precision])
+        rows += found
+        for row in found if flags.as_json else ():
+            print(json.dumps(row), flush=True)
+    if not flags.as_json:
+        print_table(rows, peaks)
+    if flags.figure:
+        with new_file(flags.figure) as figure:
             draw_figure(rows, figure)
 
 

@@ -192,9 +192,14 @@ def distilled_step(teacher: Classifier, state: Any, images: Any, labels: Any) ->
 
 
 def check_suits_both(teacher: Classifier, check_suits: Any, config: Config, dataset: Any) -> None:
-    """Raises a `UserError` unless the data suits the run and its teacher."""
+    """Raises a `UserError` unless the data suits the run and its teacher, which is given the images
+    as the run normalizes them."""
     check_suits(config, dataset)
     check_fits(teacher, dataset)
+    ours = statistics(dataset.train.images, config.normalization)
+    for mine, theirs in zip(ours, (teacher.mean, teacher.std), strict=True):
+        if mine.shape != theirs.shape or not np.allclose(mine, theirs, atol=0.01):
+            raise UserError("the teacher had other images, or another `normalization`")
 
 
 def apply(words: Sequence[str], teacher: Classifier | None, validation_seed: int | None) -> None:

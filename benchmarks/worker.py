@@ -72,7 +72,8 @@ def peak_memory() -> float:
             return torch.cuda.max_memory_allocated() / 2**20
     elif found := sys.modules["jax"].local_devices()[0].memory_stats():
         return found["peak_bytes_in_use"] / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
 
 
 @contextmanager

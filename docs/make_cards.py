@@ -19,6 +19,7 @@ import jax
 
 from jax_resnet import Classifier, UserError, pretrained
 from jax_resnet.cli import REPOSITORY
+from jax_resnet.errors import as_words
 from jax_resnet.files import replace_file
 from jax_resnet.report.finished import Scores, read_finished, read_starts
 from jax_resnet.run.folder import Run
@@ -128,9 +129,16 @@ def train_command(config: Config) -> str:
     values = {"recipe": config.recipe} | changed_values(config)
     if config.name:
         values["name"] = config.name
-    flags = [f"--{name.replace('_', '-')} {value}" for name, value in values.items()]
+    flags = [flag(name.replace("_", "-"), value) for name, value in values.items()]
     lines = textwrap.wrap(f"python scripts/train.py {' '.join(flags)}", 92, break_on_hyphens=False)
     return " \\\n    ".join(lines)
+
+
+def flag(name: str, value: Any) -> str:
+    """The words that give a hyper-parameter its value on the command line."""
+    if isinstance(value, bool):
+        return f"--{'' if value else 'no-'}{name}"
+    return f"--{name} {as_words(value)}"
 
 
 def table(nets: Sequence[Net]) -> str:

@@ -147,9 +147,13 @@ def normalize(images: Array, mean: Array, std: Array) -> Array:
     """Uint8 pixels, NHWC, to `(images / 255 - mean) / std` in `mean`'s dtype.
 
     Raises:
-        UserError: if the images are not uint8, if the channels differ from those of the mean or the
-            std, or the size from that of a mean or std by pixel.
+        UserError: if the images are not uint8, if the mean or the std is not floating-point, if the
+            channels differ from theirs, or the size from that of a mean or std by pixel.
     """
+    for name, each in (("mean", mean), ("std", std)):
+        if not hasattr(each, "dtype") or not jnp.issubdtype(each.dtype, jnp.floating):
+            found = getattr(each, "dtype", type(each).__name__)
+            raise UserError(f"`{name}` is {found}, expected an array of floating-point numbers")
     if images.dtype != jnp.uint8:
         raise UserError(f"images are {images.dtype}, expected uint8 pixels from 0 to 255")
     for each in (mean, std):

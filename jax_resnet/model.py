@@ -140,8 +140,9 @@ class ResNet(nn.Module):
         if self.shortcut not in SHORTCUTS:
             raise UserError(f"`shortcut` is {self.shortcut!r}, expected one of {SHORTCUTS}")
         check_channels(self.channels, self.shortcut)
-        if self.num_classes < 1:
-            raise UserError(f"`num_classes` is {self.num_classes}, expected 1 or more")
+        whole = isinstance(self.num_classes, int | np.integer) and self.num_classes is not True
+        if not whole or self.num_classes < 1:
+            raise UserError(f"`num_classes` is {self.num_classes!r}, expected 1 or more")
         super().__post_init__()
 
     @nn.compact

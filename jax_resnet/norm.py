@@ -43,8 +43,11 @@ class BatchNorm(nn.Module):
             relu: take the maximum of the sum and 0.
 
         Raises:
-            UserError: if the statistics are to be those of an empty batch.
+            UserError: if the statistics are to be those of an empty batch, or for another shape.
         """
+        if x.ndim != 4 or (shortcut is not None and shortcut.shape != x.shape):
+            other = "" if shortcut is None else f" and the shortcut {shortcut.shape}"
+            raise UserError(f"the batch has shape {x.shape}{other}, expected NHWC, both alike")
         channels = (x.shape[-1],)
         wide = ops.wide(self.param_dtype)
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, channels, wide)
@@ -78,11 +81,11 @@ def _forward(x: Array, scale: Array, bias: Array, shortcut: Array | None, relu: 
     mean = total / count
     var = jnp.maximum(squares / count - mean * mean, 0)
     y = _finish(_normalize(x, mean, var, scale, bias), shortcut, relu).astype(x.dtype)
-    return (y, mean, var), (x, y if relu else None, mean, var, scale, bias, shortcut is not None)
+    return (y, mean, var), (x, y if relu else None, mean, var, scale, bias, shortcut)
 
 
 def _backward(relu: bool, saved: Any, gradients: Any) -> Any:
-    x, y, mean, var, scale, bias, has_shortcut = saved
+    x, y, mean, var, scale, bias, shortcut = saved
     dy, dmean, dvar = gradients
     if relu:
         dy = jnp.where(y > 0, dy, 0)
@@ -97,8 +100,8 @@ def _backward(relu: bool, saved: Any, gradients: Any) -> Any:
     of_centered = (2 * dvar - slope * inverse * inverse * product) / count
     constant = (dmean - slope * dbias) / count
     dx = _channelwise(slope) * g + _channelwise(of_centered) * centered + _channelwise(constant)
-    dscale, dbias = ops.cotangent_of(scale, inverse * product), ops.cotangent_of(bias, dbias)
-    return dx.astype(x.dtype), dscale, dbias, dy if has_shortcut else None
+    cotangents = dx, inverse * product, dbias, None if shortcut is None else dy
+    return jax.tree.map(ops.cotangent_of, (x, scale, bias, shortcut), cotangents)
 
 
 normalize_batch.defvjp(_forward, _backward)

@@ -135,7 +135,16 @@ def write_figure(figure: Any, path: str | os.PathLike[str]) -> None:
 def draw_grid(
     images: UInt8[np.ndarray, "n h w c"], captions: Sequence[str], path: str | os.PathLike[str]
 ) -> None:
-    """Writes a PNG of images, a caption above each, in rows of up to `MAX_COLUMNS`."""
+    """Writes a PNG of images, a caption above each, in rows of up to `MAX_COLUMNS`.
+
+    Raises:
+        UserError: for no images, another dtype than uint8, or another number of captions.
+    """
+    if images.dtype != np.uint8 or not 0 < len(images) == len(captions):
+        raise UserError(
+            f"{len(images)} images are {images.dtype} and have {len(captions)} captions, expected "
+            "uint8 pixels, and one caption for each of at least one image"
+        )
     columns = min(len(images), MAX_COLUMNS)
     rows = math.ceil(len(images) / columns)
     with drawing(1.6 * columns, 1.9 * rows) as figure:

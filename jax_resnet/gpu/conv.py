@@ -27,7 +27,8 @@ def conv_general_dilated(
     lhs: Array, rhs: Array, window_strides: Sequence[int], padding: Any, **how: Any
 ) -> Array:
     """`jax.lax.conv_general_dilated` of NHWC images and HWIO kernels in one group, as one
-    convolution under `jax.vmap`. Forward-mode differentiation is not supported."""
+    convolution under `jax.vmap`. It has no forward-mode and no second derivatives, and none where
+    `jax.shard_map` checks what varies over the devices."""
 
     def conv(x: Array, k: Array) -> Array:
         return lax.conv_general_dilated(x, k, window_strides, padding, **how)

@@ -202,20 +202,22 @@ def _name_classes(given: tuple[str, ...] | None, count: int, channels: int) -> t
     return names
 
 
-def _per_channel(
-    argument: Literal["mean", "std"], values: tuple[float, ...], channels: int
-) -> jax.Array:
-    if len(values) != channels:
+def _per_channel(argument: Literal["mean", "std"], values: ArrayLike, channels: int) -> jax.Array:
+    try:
+        array = np.asarray(values, np.float32).ravel()  # PyTorch's may be (C, 1, 1)
+    except (TypeError, ValueError):
+        raise UserError(f"`{argument}` is {values!r}, expected numbers") from None
+    if len(array) != channels:
         raise UserError(
-            f"`{argument}` has {len(values)} values {tuple(values)}, expected {channels}: "
+            f"`{argument}` has {len(array)} values {values!r}, expected {channels}: "
             "one for each input channel of the net"
         )
-    if not is_of_scaled_pixels(argument, values):
+    if not is_of_scaled_pixels(argument, array):
         raise UserError(
-            f"`{argument}` is {tuple(values)}, expected numbers from {LEAST[argument]:g} to 1: it "
+            f"`{argument}` is {values!r}, expected numbers from {LEAST[argument]:g} to 1: it "
             "is of pixels scaled to [0, 1], so divide one of pixels in [0, 255] by 255"
         )
-    return jnp.asarray(values, jnp.float32)
+    return jnp.asarray(array)
 
 
 def is_of_scaled_pixels(argument: Literal["mean", "std"], values: ArrayLike) -> bool:

@@ -13,7 +13,7 @@ import optax
 import pytest
 
 from jax_resnet import Classifier, ResNet, UserError, pretrained
-from jax_resnet.data import Dataset, Split, load, split_validation
+from jax_resnet.data import Dataset, Split, load, split_validation, statistics
 from jax_resnet.training import batches, optimizer, programs
 from jax_resnet.training.recipes import RECIPES
 from jax_resnet.training.step import TrainState
@@ -164,9 +164,9 @@ def test_a_run_goes_on_with_its_own_teacher_only(monkeypatch, tmp_path):
     net = {"image_shape": (8, 8, 1), "tx": optax.sgd(0.1)}
     for seed in (0, 1):
         state = TrainState.init(jax.random.key(seed), ResNet(8, 10, "zeropad"), **net)
-        mean = np.zeros(1, np.float32)
+        mean_std = statistics(load("digits").train.images, "channel")
         names = tuple("0123456789")
-        teacher = Classifier(state.variables, mean, mean + 1, ResNet(8, 10, "zeropad"), names)
+        teacher = Classifier(state.variables, *mean_std, ResNet(8, 10, "zeropad"), names)
         teacher.save(tmp_path / f"{seed}.safetensors")
     words = f"levers.py distill --seed 20 --dataset digits --depth 8 --steps 3 --batch-size 14 \
         --runs-dir {tmp_path} --teacher {tmp_path}/"
@@ -182,6 +182,17 @@ def test_a_teacher_of_other_images_is_refused():
     teacher, digits = pretrained("resnet20-zeropad"), load("digits")
     with pytest.raises(UserError, match="takes images of 3 channels, digits has"):
         levers.check_suits_both(teacher, lambda *_: None, CONFIG, digits)
+
+
+def test_a_teacher_that_normalizes_otherwise_is_refused():
+    digits = load("digits")
+    mean, std = statistics(digits.train.images, "channel")
+    state = TrainState.init(jax.random.key(0), ResNet(8, 10), optax.sgd(0.1), (8, 8, 1))
+    teacher = Classifier(state.variables, mean, std, ResNet(8, 10), digits.class_names, (8, 8))
+    levers.check_suits_both(teacher, lambda *_: None, CONFIG, digits)
+    for other in (teacher.replace(std=std * 4), teacher.replace(mean=np.zeros((8, 8, 1)))):
+        with pytest.raises(UserError, match="had other images, or another `normalization`"):
+            levers.check_suits_both(other, lambda *_: None, CONFIG, digits)
 
 
 @pytest.mark.parametrize(

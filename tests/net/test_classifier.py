@@ -53,3 +53,12 @@ def test_images_that_do_not_fit_the_mean_are_refused(classifier, images):
     for other in (images[..., :1], images[:, :1, :1], images[0]):
         with pytest.raises(UserError, match="shape"):
             classifier(other)
+
+
+@pytest.mark.parametrize("mean", [np.zeros(3, int), [0.5, 0.5, 0.5], 0.5])
+def test_a_mean_that_is_no_array_of_floats_is_refused(images, mean):
+    """The std would be rounded to the mean's integers."""
+    std = np.full(3, 0.25)
+    for pair in ((mean, std), (std, mean)):
+        with pytest.raises(UserError, match=r"is .*, expected an array of floating-point numbers"):
+            normalize(np.zeros((1, 4, 4, 3), np.uint8), *pair)

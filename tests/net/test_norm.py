@@ -1,12 +1,16 @@
 """BatchNorm with its gradient written out, against Flax's module and JAX's derivatives."""
 
+import itertools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import Mesh, PartitionSpec
 from support import enable_x64
 
+from jax_resnet.errors import UserError
 from jax_resnet.norm import BatchNorm
 from jax_resnet.ops import relu
 
@@ -84,3 +88,60 @@ def test_bfloat16_is_normalized_in_float32():
     np.testing.assert_array_equal(y, exact.astype(jnp.bfloat16))
     assert {leaf.dtype for leaf in jax.tree.leaves(updates)} == {jnp.dtype(jnp.float32)}
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), updates, wanted)
+
+
+@pytest.mark.parametrize("other", [jnp.float32, jnp.bfloat16])
+def test_a_shortcut_of_another_dtype_has_a_gradient_of_its_own(other):
+    """As where a block computes in bfloat16 and its input comes from a layer in float32."""
+    dtype = jnp.bfloat16 if other == jnp.float32 else jnp.float32
+    x, shortcut, params, batch_stats = inputs(dtype)
+    variables = {"params": params, "batch_stats": batch_stats}
+    norm, shortcut = BatchNorm(False, dtype), shortcut.astype(other)
+
+    def loss(shortcut):
+        y = norm.apply(variables, x, shortcut, mutable=["batch_stats"])[0]
+        return y.astype(jnp.float32).sum() + shortcut.astype(jnp.float32).sum()
+
+    gradient = jax.grad(loss)(shortcut)
+    assert gradient.dtype == other
+    assert {*np.unique(gradient.astype(jnp.float32))} == {1.0, 2.0}
+
+
+def test_each_argument_may_vary_over_devices_alone():
+    mesh = Mesh(np.array(jax.devices()), ("data",))
+    x, shortcut, params, batch_stats = inputs(jnp.float32)
+    one, all_ = PartitionSpec("data"), PartitionSpec()
+
+    def loss(x, shortcut, scale):
+        variables = {"params": params | {"scale": scale}, "batch_stats": batch_stats}
+        y = BatchNorm(False).apply(variables, x, shortcut, mutable=["batch_stats"])[0]
+        return jax.lax.pmean((y**2).sum(), "data")
+
+    for specs in itertools.product((one, all_), repeat=3):
+        arguments = [
+            jnp.concatenate([each] * jax.device_count()) if spec == one else each
+            for each, spec in zip((x, shortcut, params["scale"]), specs, strict=True)
+        ]
+        gradients = jax.shard_map(
+            jax.grad(loss, (0, 1, 2)), mesh=mesh, in_specs=specs, out_specs=specs
+        )(*arguments)
+        alone = jax.grad(lambda *a: loss_alone(params, batch_stats, *a), (0, 1, 2))(
+            x, shortcut, params["scale"]
+        )
+        for found, spec, expected in zip(gradients, specs, alone, strict=True):
+            count = jax.device_count() if spec == one else 1
+            np.testing.assert_allclose(found[: len(expected)] * count, expected, rtol=1e-4)
+
+
+def loss_alone(params, batch_stats, x, shortcut, scale):
+    variables = {"params": params | {"scale": scale}, "batch_stats": batch_stats}
+    return (BatchNorm(False).apply(variables, x, shortcut, mutable=["batch_stats"])[0] ** 2).sum()
+
+
+@pytest.mark.parametrize(
+    ("x", "shortcut"), [((5, 8), None), ((1, 2, 3, 4, 8), None), ((2, 3, 3, 8), (1, 1, 1, 8))]
+)
+def test_other_shapes_are_refused(x, shortcut):
+    shortcut = shortcut and jnp.ones(shortcut)
+    with pytest.raises(UserError, match=r"the batch has shape .*, expected NHWC"):
+        BatchNorm(False).init(jax.random.key(0), jnp.ones(x), shortcut)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
+from jax_resnet.errors import UserError
 from jax_resnet.plots import _draw_curves, draw_curves, draw_grid
 from jax_resnet.report.figures import gradient_norms
 
@@ -46,7 +47,7 @@ def test_a_users_settings_change_no_picture(draw, tmp_path):
 
 def test_threads_draw_one_at_a_time(tmp_path):
     with matplotlib.rc_context(USERS), ThreadPoolExecutor(4) as pool:
-        files = [tmp_path / f"{i}.png" for i in range(8)]
+        files = [tmp_path / f"{i}.png" for i in range(4)]
         [*pool.map(lambda file: draw_curves([LINE], file, "a run"), files)]
         assert matplotlib.rcParams["text.usetex"], "the user's settings are not put back"
     assert len({file.read_bytes() for file in files}) == 1
@@ -71,3 +72,12 @@ def test_settings_that_matplotlib_refuses_are_named(tmp_path, monkeypatch):
     ended = subprocess.run([sys.executable, "-c", words], capture_output=True, text=True)
     assert "UserError: matplotlib can't read its settings" in ended.stderr
     assert "nonsense" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("count", "dtype", "captions"), [(0, "uint8", []), (2, "float32", "ab"), (2, "uint8", "a")]
+)
+def test_a_grid_that_would_be_wrong_is_refused(tmp_path, count, dtype, captions):
+    with pytest.raises(UserError, match="expected uint8 pixels, and one caption for each"):
+        draw_grid(np.zeros((count, 8, 8, 1), dtype), captions, tmp_path / "grid.png")
+    assert not [*tmp_path.iterdir()]

@@ -215,6 +215,8 @@ def test_other_nets_are_not_recognized(state):
     ("arguments", "message"),
     [
         ({"mean": (0.5,)}, "`mean` has 1 values"),
+        ({"mean": 0.5}, "`mean` has 1 values"),
+        ({"std": "large"}, "`std` is 'large', expected numbers"),
         ({"std": (0.2, 0.0, 0.2)}, "`std` is .* from 1e-06 to 1"),
         ({"std": (0.2, 1e-40, 0.2)}, "`std` is .* from 1e-06 to 1"),
         ({"mean": (0.5, np.inf, 0.5)}, "`mean` is .* from 0 to 1"),
@@ -226,6 +228,16 @@ def test_other_nets_are_not_recognized(state):
 def test_values_that_do_not_fit_the_net(arguments, message):
     with pytest.raises(UserError, match=message):
         from_torch(state_of(), **arguments)
+
+
+def test_a_mean_of_pytorchs_shape_is_one_of_each_channel():
+    mean, std = np.float32([0.4, 0.5, 0.6]), np.float32([0.2, 0.3, 0.25])
+    classifier, usual = (
+        from_torch(state_of(), mean=mean.reshape(shape), std=std.reshape(shape))[0]
+        for shape in ((3, 1, 1), 3)
+    )
+    assert classifier.mean.shape == classifier.std.shape == (3,)
+    np.testing.assert_array_equal(classifier.std, usual.std)
 
 
 def test_a_stem_of_no_channels_is_refused():
