@@ -1,4 +1,4 @@
-"""What a person is told: the one exception that is meant for the caller, and lines of text."""
+"""The exception for what a caller can put right, and how lines of text are worded and printed."""
 
 import re
 import sys

@@ -16,7 +16,7 @@ from jax_resnet.run.signals import Interrupted
 
 COMMANDS = {
     "train": "Train a CIFAR-10 ResNet, with one seed or several, or continue a run.",
-    "evaluate": "Count a model's correct predictions on a split.",
+    "evaluate": "Evaluate a model on a split, or on images in a file.",
     "predict": "Predict the classes of image files.",
     "convert": "Turn PyTorch's weights into a Classifier file, or back.",
     "export": "Write a model as a file that runs without this package.",

@@ -38,23 +38,23 @@ class Compare:
     """
 
     recipe: RecipeName = "article"
-    """As in train.py."""
+    """The published training, as in train.py."""
     variants: tuple[Variant, ...] = ("zeropad", "conv1x1", "cnn")
     """Residual nets by their shortcut, and the plain net (cnn)."""
     depths: tuple[int, ...] = (20,)
-    """Of the nets: 6n + 2."""
+    """Depths of the nets: 6n + 2."""
     seeds: tuple[int, ...] = (0, 1, 2)
-    """One run each."""
+    """The seeds themselves, not how many: a net of each depth is trained once with each of them."""
     steps: int | None = None
-    """Instead of the recipe's."""
+    """Steps of each run, instead of the recipe's."""
     batch_size: int | None = None
-    """Instead of the recipe's."""
+    """Images of a step, instead of the recipe's."""
     learning_rate: float | None = None
-    """Instead of the recipe's."""
+    """SGD's learning rate, instead of the recipe's."""
     muon_momentum: float | None = None
-    """Instead of the recipe's."""
+    """Muon's momentum, instead of the recipe's."""
     label_smoothing: float | None = None
-    """Instead of the recipe's."""
+    """Label smoothing, instead of the recipe's."""
     dataset: Literal["cifar10", "cifar100", "digits"] = "cifar10"
     """As in train.py, without folders, whose images would need more flags."""
     data_dir: Path | None = None

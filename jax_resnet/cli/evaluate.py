@@ -1,4 +1,4 @@
-"""Count a model's correct predictions on a split."""
+"""Evaluate a model on a split, or on images in a file."""
 
 import json
 from collections.abc import Sequence
@@ -15,12 +15,12 @@ from jax_resnet.training.precision import Precision
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Count a model's correct predictions on the test, validation or training images, or on
-    images in a .npy file."""
+    """Print a model's accuracy, count of correct predictions and mean loss on the test, validation
+    or training images, or on images in a .npy file."""
 
     model: Model
     split: SplitName = "test"
-    """The images; the validation images are known for a run's folder only."""
+    """The images; those of validation are known of a run's folder, and of a folder of images."""
     dataset: DatasetName | None = None
     """The data set of a Classifier file, by default cifar10; a run's folder says its own."""
     data_dir: Path | None = None

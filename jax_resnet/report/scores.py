@@ -32,7 +32,8 @@ def score(
     Args:
         model: a run's folder, which determines the data and its splits, and need not have
             finished; or a Classifier file.
-        split: as the run divided the data; a Classifier file has no validation images.
+        split: as the run divided the data; a Classifier file has validation images in a folder
+            of images only.
         precision: of the computation; other values than float32 may change predictions.
         data: fields of `Config` that name the data: `dataset`, `data_dir`, `image_size`,
             `split_proportions`. For a run only `data_dir` may differ from the run's own.

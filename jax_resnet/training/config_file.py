@@ -11,7 +11,6 @@ from jax_resnet.files import read_text
 from jax_resnet.run.records import ENVIRONMENT
 from jax_resnet.training.config import OF_A_START, Config, validator
 from jax_resnet.training.fields import readable_errors
-from jax_resnet.training.optimizer import why_steps_are_fixed
 
 
 def read_config(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -66,11 +65,9 @@ def refuse_changes(config: Config, file: Path) -> None:
     if changed:
         way = "; choose another `name`"
         if old | {"steps": config.steps} == config.hyper_parameters():
-            reason = why_steps_are_fixed(before.schedule)
             way += (
-                f": the `schedule` {before.schedule} {reason}, so earlier steps would have had "
-                f"other learning rates; `init` {file.parent} trains its net further, when it is "
-                "finished"
+                f": with the `schedule` {before.schedule} every learning rate depends on the "
+                f"number of all steps; `init` {file.parent} trains its net further, when it is finished"
             )
         raise UserError(
             f"{file.parent} holds a run with other hyper-parameters: {'; '.join(changed)}{way}"

@@ -65,17 +65,6 @@ def make_schedule(config: "Config", peak: float) -> optax.Schedule:
             assert_never(config.schedule)
 
 
-def why_steps_are_fixed(kind: Schedule) -> str:
-    """Why a run with this schedule can't be continued with another number of steps."""
-    match kind:
-        case "step":
-            return "divides the learning rate by 10 at 1/2 and 3/4 of all steps"
-        case "linear" | "cosine":
-            return "lowers the learning rate to 0 at the last of all steps"
-        case _:
-            assert_never(kind)
-
-
 def sgd(
     schedule: optax.Schedule, momentum: float, nesterov: bool, weight_decay: float, decay_all: bool
 ) -> optax.GradientTransformation:

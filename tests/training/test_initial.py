@@ -193,13 +193,8 @@ def test_without_a_checkpoint_resume_asks_for_the_weights(config, dataset, tmp_p
         train(dataclasses.replace(config, init="gone"), dataset)
 
 
-@pytest.mark.parametrize(
-    ("schedule", "reason"),
-    [("step", "at 1/2 and 3/4 of all steps"), ("linear", "to 0 at the last"), ("cosine", "to 0")],
-)
-def test_a_run_has_no_more_steps_and_says_how_to_train_on(
-    trained, dataset, tmp_path, schedule, reason
-):
+@pytest.mark.parametrize("schedule", ["step", "linear", "cosine"])
+def test_a_run_has_no_more_steps_and_says_how_to_train_on(trained, dataset, tmp_path, schedule):
     shutil.copytree(trained.folder, tmp_path / "trained")
     config = dataclasses.replace(trained, runs_dir=tmp_path, schedule=schedule, resume=True)
     settings = json.loads((config.folder / "config.json").read_text())
@@ -207,9 +202,8 @@ def test_a_run_has_no_more_steps_and_says_how_to_train_on(
     with pytest.raises(UserError) as refusal:
         train(dataclasses.replace(config, steps=25), dataset)
     message = str(refusal.value)
-    expected = "`steps` was 24, is 25; choose another `name`: the `schedule` " + schedule
-    assert expected in message
-    assert reason in message
+    expected = "`steps` was 24, is 25; choose another `name`: with the `schedule` " + schedule
+    assert f"{expected} every learning rate depends on the number of all steps" in message
     assert f"`init` {config.folder} trains its net further" in message
 
 
