@@ -67,7 +67,8 @@ def refuse_changes(config: Config, file: Path) -> None:
         if old | {"steps": config.steps} == config.hyper_parameters():
             way += (
                 f": with the `schedule` {before.schedule} every learning rate depends on the "
-                f"number of all steps; `init` {file.parent} trains its net further, when it is finished"
+                f"number of all steps; `init` {file.parent} trains its net further, when it is "
+                "finished"
             )
         raise UserError(
             f"{file.parent} holds a run with other hyper-parameters: {'; '.join(changed)}{way}"
