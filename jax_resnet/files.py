@@ -176,6 +176,7 @@ def new_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     refuse_existing(path)
     with writing(path), _unfinished(path) as unfinished:
         yield unfinished
+        refuse_existing(path)  # which somebody may have written meanwhile
 
 
 def refuse_existing(path: str | os.PathLike[str], way: str = "name a new file") -> None:

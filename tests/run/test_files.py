@@ -42,6 +42,18 @@ def test_files_of_the_user_beside_a_new_one_stay(tmp_path, precious, suffix, is_
     )
 
 
+def test_a_file_that_appears_meanwhile_is_not_overwritten(tmp_path):
+    def write():
+        with new_file(tmp_path / "out") as unfinished:
+            unfinished.write_text("new")
+            (tmp_path / "out").write_text("mine")
+
+    with pytest.raises(UserError, match="out exists already and is not overwritten"):
+        write()
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert (tmp_path / "out").read_text() == "mine"
+
+
 def test_nothing_is_left_of_a_file_that_could_not_be_written(tmp_path):
     def write_half():
         with new_file(tmp_path / "out") as unfinished:
