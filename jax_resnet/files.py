@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import re
+import stat
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -83,8 +84,16 @@ def refuse_special(path: str | os.PathLike[str]) -> None:
 
 def refuse_lost_link(path: str | os.PathLike[str]) -> None:
     """Raises a `UserError` for a link to what is not there, for example on a disk that is away."""
-    if os.path.islink(path) and not os.path.exists(path):
-        raise UserError(f"{path} is a link to nothing: put back what it leads to, or remove it")
+    if os.path.islink(path):
+        try:
+            with reading(path):
+                os.stat(path)
+        except UserError as error:
+            if not isinstance(error.__cause__, FileNotFoundError):
+                raise
+            raise UserError(
+                f"{path} is a link to nothing: put back what it leads to, or remove it"
+            ) from error
 
 
 def check_readable(path: str | os.PathLike[str]) -> None:
@@ -235,11 +244,21 @@ def checksums(folder: Path) -> dict[str, str]:
     found = {}
     for place, _, names in os.walk(folder, onerror=refuse):
         for path in (Path(place, name) for name in names if name != CHECKSUMS):
-            if path.is_file():
+            with _naming(path):
+                if not _is_regular(path):
+                    continue
                 with path.open("rb") as file:
                     digest = hashlib.file_digest(file, "sha256").hexdigest()
-                found[str(path.relative_to(folder))] = digest
+            found[str(path.relative_to(folder))] = digest
     return dict(sorted(found.items()))
+
+
+def _is_regular(path: Path) -> bool:
+    """`Path.is_file`, which from Python 3.14 on takes a file that it may not look at for none."""
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except FileNotFoundError:
+        return False
 
 
 def seal(folder: Path) -> None:
@@ -264,6 +283,8 @@ def find_damage(folder: Path) -> str | None:
     try:
         expected = read_json(folder / CHECKSUMS)
     except UserError as error:
+        if isinstance(error.__cause__, FileNotFoundError):  # deleted since
+            return f"{folder} is not complete"
         if isinstance(error.__cause__, OSError):
             raise
         return str(error)

@@ -142,7 +142,9 @@ class ResNet(nn.Module):
         check_channels(self.channels, self.shortcut)
         whole = isinstance(self.num_classes, int | np.integer) and self.num_classes is not True
         if not whole or self.num_classes < 1:
-            raise UserError(f"`num_classes` is {self.num_classes!r}, expected 1 or more")
+            raise UserError(
+                f"`num_classes` is {self.num_classes!r}, expected a whole number of 1 or more"
+            )
         super().__post_init__()
 
     @nn.compact

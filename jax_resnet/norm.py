@@ -43,7 +43,8 @@ class BatchNorm(nn.Module):
             relu: take the maximum of the sum and 0.
 
         Raises:
-            UserError: if the statistics are to be those of an empty batch, or for another shape.
+            UserError: if `x` is not NHWC, if `shortcut` has another shape, or if the statistics are
+                to be those of an empty batch.
         """
         if x.ndim != 4 or (shortcut is not None and shortcut.shape != x.shape):
             other = "" if shortcut is None else f" and the shortcut {shortcut.shape}"

@@ -88,9 +88,9 @@ def is_unfinished(folder: Path) -> bool:
         UserError: if the run has a result and no `Classifier`, or its checkpoints can't be listed.
     """
     file, checkpoints = folder / CLASSIFIER_FILE, folder / "checkpoints"
-    if file.is_file() or not checkpoints.is_dir():
-        return False
     with reading(checkpoints):
+        if file.is_file() or not checkpoints.is_dir():
+            return False
         names = [name for name in os.listdir(checkpoints) if name.isdecimal()]
         if not any((checkpoints / name / CHECKSUMS).exists() for name in names):
             return False

@@ -8,7 +8,7 @@ import numpy as np
 
 from jax_resnet.data.copies import say_copies
 from jax_resnet.data.dataset import Dataset, Split
-from jax_resnet.data.images import decode_images, list_files
+from jax_resnet.data.images import decode_images, is_skipped, list_files
 from jax_resnet.data.labels_csv import find_table, list_labeled
 from jax_resnet.errors import UserError, as_words, printable, say, some
 from jax_resnet.files import expand_home, refuse_lost_link
@@ -44,7 +44,8 @@ def load_folder(
     Arguments are those of `jax_resnet.data.load`.
 
     Raises:
-        UserError: for an argument that does not fit, another layout of the folder, or bad files.
+        UserError: for an argument that does not fit, another layout of the folder, a link to
+            nothing in it, or bad files.
     """
     root, (height, width) = _check_options(data_dir, image_size, channels)
     assert channels is not None
@@ -74,17 +75,17 @@ def load_folder(
 def refuse_among_images(folder: Path, data_dir: Path) -> None:
     """Raises a `UserError` if a run's folder would lie among the images of `data_dir`, where its
     files would be taken for a class or for images of one."""
-    root = data_dir.expanduser().resolve()
+    root = data_dir.expanduser()
     if (root / "train").is_dir() and find_table(root) is not None:
         root = root / "train"  # what is beside it is not read
-    if not (folder := folder.resolve()).is_relative_to(root):
-        return
-    parts = folder.relative_to(root).parts
-    if not parts or not parts[0].startswith("."):  # what is hidden is not read
-        raise UserError(
-            f"`runs_dir` is {folder.parent}: {folder.name} would be taken for images there, "
-            f"expected a folder outside of {root}"
-        )
+    for own, images in ((folder.resolve(), root.resolve()), (folder.absolute(), root.absolute())):
+        if own.is_relative_to(images):
+            parts = own.relative_to(images).parts
+            if not any(map(is_skipped, parts[:2])):
+                raise UserError(
+                    f"`runs_dir` is {folder.parent}, and {folder} would lie among the images of "
+                    f"{root}: expected a folder outside of it"
+                )
 
 
 def _check_options(

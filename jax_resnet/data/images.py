@@ -57,11 +57,12 @@ _LITTER = {
 
 def list_files(folder: Path) -> list[Path]:
     """What is in a folder, sorted by name, except what is hidden or no person put there."""
-    return sorted(
-        path
-        for path in folder.iterdir()
-        if not path.name.startswith(".") and path.name.lower() not in _LITTER
-    )
+    return sorted(path for path in folder.iterdir() if not is_skipped(path.name))
+
+
+def is_skipped(name: str) -> bool:
+    """Whether a file or folder of this name is hidden, or was put there by a program."""
+    return name.startswith(".") or name.lower() in _LITTER
 
 
 def is_foreign(path: Path) -> bool:

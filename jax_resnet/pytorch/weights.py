@@ -203,10 +203,9 @@ def _name_classes(given: tuple[str, ...] | None, count: int, channels: int) -> t
 
 
 def _per_channel(argument: Literal["mean", "std"], values: ArrayLike, channels: int) -> jax.Array:
-    try:
-        array = np.asarray(values, np.float32).ravel()  # PyTorch's may be (C, 1, 1)
-    except (TypeError, ValueError):
-        raise UserError(f"`{argument}` is {values!r}, expected numbers") from None
+    array = np.asarray(values).ravel()  # PyTorch's may be (C, 1, 1)
+    if array.dtype.kind not in "iuf":
+        raise UserError(f"`{argument}` is {values!r}, expected numbers")
     if len(array) != channels:
         raise UserError(
             f"`{argument}` has {len(array)} values {values!r}, expected {channels}: "
@@ -217,7 +216,7 @@ def _per_channel(argument: Literal["mean", "std"], values: ArrayLike, channels: 
             f"`{argument}` is {values!r}, expected numbers from {LEAST[argument]:g} to 1: it "
             "is of pixels scaled to [0, 1], so divide one of pixels in [0, 255] by 255"
         )
-    return jnp.asarray(array)
+    return jnp.asarray(array, jnp.float32)
 
 
 def is_of_scaled_pixels(argument: Literal["mean", "std"], values: ArrayLike) -> bool:

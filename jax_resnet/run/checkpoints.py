@@ -1,5 +1,6 @@
 """A run's checkpoints: written by Orbax, each under checksums, the last two and the best kept."""
 
+import errno
 import itertools
 import os
 import re
@@ -192,12 +193,14 @@ def read_checkpoint(checkpoint: Path, like: Any) -> Any:
         with ocp.StandardCheckpointer() as reader:
             return reader.restore(checkpoint.absolute() / "default", like)
     except (ValueError, KeyError, OSError) as error:
+        if not checkpoint.exists():
+            raise UserError(
+                f"{checkpoint} is there no more: the run that goes on has deleted it, try again"
+            ) from error
         raise UserError(_unreadable(checkpoint, error)) from error
 
 
 def _unreadable(checkpoint: Path, error: Exception) -> str:
-    if not checkpoint.exists():
-        return f"{checkpoint} is there no more: the run that goes on has deleted it, try again"
     reason = str(error).strip().partition("\n")[0]  # Orbax prints both trees after that
     return (
         f"{checkpoint} can't be read, or another version of this package wrote it (starts.jsonl "
@@ -208,7 +211,7 @@ def _unreadable(checkpoint: Path, error: Exception) -> str:
 def _good_steps(folder: Path, damaged: Path) -> list[int]:
     """In ascending order; Orbax deletes its own unfinished ones. Damaged ones are set aside."""
     good = []
-    found = {path: find_damage(path) for path in all_checkpoints(folder)}  # before one is moved
+    found = {path: _damage(path) for path in all_checkpoints(folder)}  # before one is moved
     for checkpoint, damage in found.items():
         if damage is None:
             good.append(int(checkpoint.name))
@@ -218,9 +221,27 @@ def _good_steps(folder: Path, damaged: Path) -> list[int]:
             aside = damaged / f"{checkpoint.name}-{next(numbers)}"
         with writing(aside):
             damaged.mkdir(exist_ok=True)
-            shutil.move(checkpoint, aside)  # `checkpoints` may be a link to another disk
+            _move(checkpoint, aside)
         say(f"{damage}; the checkpoint is now {aside}")
     return good
+
+
+def _damage(checkpoint: Path) -> str | None:
+    try:
+        return find_damage(checkpoint)
+    except UserError as error:
+        raise UserError(
+            f"{error}; if that lasts, move {checkpoint} away: the run then continues from another"
+        ) from error
+
+
+def _move(checkpoint: Path, aside: Path) -> None:
+    try:
+        checkpoint.rename(aside)
+    except OSError as error:
+        if error.errno != errno.EXDEV:  # `checkpoints` may be a link to another disk
+            raise
+        shutil.move(checkpoint, aside)
 
 
 def best_is_lost(step: int) -> str:

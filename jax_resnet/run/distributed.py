@@ -95,6 +95,8 @@ def check_shared(folder: Path) -> None:
         time.sleep(0.2)
     try:
         check_same(seen, f"folders {folder}")
+        if not seen:
+            raise UserError(f"{file} can't be read, expected a folder that all processes see")
     finally:
         if is_first():
             file.unlink(missing_ok=True)

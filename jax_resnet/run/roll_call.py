@@ -60,13 +60,18 @@ def _gather(port: int, num_processes: int) -> str:
         while answer == PRESENT and (missing := [n for n in everyone if _is_gone(present.get(n))]):
             if (left := deadline - time.monotonic()) <= 0:
                 answer = f"`process_id` {_join(missing)} did not connect within {JOIN_SECONDS} s"
-                continue
+                break
             server.settimeout(left)
             try:
-                other = held.enter_context(server.accept()[0])
-                count, number = _hear(other)
-            except (OSError, ValueError):  # none came, or something else looked at the port
+                other = server.accept()[0]
+            except OSError:  # none came
                 continue
+            try:
+                count, number = _hear(other, min(2.0, left))
+            except (OSError, ValueError):  # something else looked whether the port is open
+                other.close()
+                continue
+            held.enter_context(other)
             heard.append(other)
             if count != num_processes:
                 answer = f"`num_processes` is {num_processes} in one process, {count} in another"
@@ -79,11 +84,10 @@ def _gather(port: int, num_processes: int) -> str:
     return answer
 
 
-def _hear(other: socket.socket) -> tuple[int, int]:
+def _hear(other: socket.socket, seconds: float) -> tuple[int, int]:
     """The count of processes and the number that another one says; a `ValueError` if it says
     something else."""
-    other.settimeout(2)
-    hello, count, number = _line(other).split()
+    hello, count, number = _line(other, seconds).split()
     if hello != HELLO:
         raise ValueError(hello)
     return int(count), int(number)
@@ -111,9 +115,8 @@ def _report(host: str, port: int, num_processes: int, process_id: int) -> str:
     while True:
         try:
             with socket.create_connection((host, port), timeout=10) as first:
-                first.settimeout(JOIN_SECONDS + 10)  # the first waits so long for the others
                 first.sendall(f"{HELLO} {num_processes} {process_id}\n".encode())
-                answer = _line(first)
+                answer = _line(first, JOIN_SECONDS + 10)  # the first waits for the others
         except OSError as error:
             answer, reason = "", str(error)
         if answer.startswith(HELLO):
@@ -125,9 +128,16 @@ def _report(host: str, port: int, num_processes: int, process_id: int) -> str:
         time.sleep(0.5)
 
 
-def _line(other: socket.socket) -> str:
-    with other.makefile("rb") as file:
-        return file.readline(200).decode("ascii", "replace").strip()
+def _line(other: socket.socket, seconds: float) -> str:
+    """The only line that is sent, of up to 200 bytes; a `TimeoutError` if it comes too slowly."""
+    end, text = time.monotonic() + seconds, b""
+    while not text.endswith(b"\n") and len(text) < 200:
+        other.settimeout(max(0.001, end - time.monotonic()))
+        part = other.recv(200 - len(text))
+        if not part:
+            break
+        text += part
+    return text.decode("ascii", "replace").strip()
 
 
 def _join(numbers: Iterable[int]) -> str:

@@ -20,9 +20,9 @@ from jax_resnet.training.begin import refuse_place, refuse_test_scores
 from jax_resnet.training.config import OF_A_START, Config
 from jax_resnet.training.config_file import refuse_changes
 from jax_resnet.training.curves import Curves
-from jax_resnet.training.evaluation import classifier_of, evaluate, to_device
+from jax_resnet.training.evaluation import NotFinite, classifier_of, evaluate, to_device
 from jax_resnet.training.initial import identity, read_init, start_from
-from jax_resnet.training.loop import Training, fit
+from jax_resnet.training.loop import Training, fit, not_finite
 from jax_resnet.training.programs import (
     Programs,
     device_data,
@@ -129,8 +129,7 @@ def open_training(
     is_own = not dataset.is_loaded or dataset.name != config.dataset
     if is_own:
         data_set[OWN_DATA] = dataset.name
-    else:
-        first_decides(partial(refuse_place, config))
+    first_decides(lambda: None if is_own else refuse_place(config))
     refuse = partial(refuse_changes, config)
     opening = Run(config.folder).open(settings, where, data_set, config.resume, refuse)
     run = held.enter_context(opening)
@@ -191,7 +190,11 @@ def finish(
     assert images is not None
 
     def scores(classifier: Classifier, step: int) -> dict[str, Any]:
-        return {"step": step, "split": config.scored_split} | evaluate(classifier, images)
+        try:
+            found = evaluate(classifier, images)
+        except NotFinite as error:  # without validation images it is seen here
+            raise not_finite(training, f"{config.scored_split}'s loss", step - 1) from error
+        return {"step": step, "split": config.scored_split} | found
 
     training.curves.draw()
     classifier = training.classify(state)

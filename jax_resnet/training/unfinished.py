@@ -55,7 +55,7 @@ def choose_step(run: Run) -> tuple[int, str]:
         UserError: if none is good.
     """
     found = all_checkpoints(run.checkpoints)
-    damages = {int(path.name): find_damage(path) for path in found}
+    damages = {int(path.name): _fault(path) for path in found}
     steps = [step for step, damage in damages.items() if damage is None]
     faults = "; ".join(damage for damage in damages.values() if damage)
     if not steps:
@@ -73,6 +73,14 @@ def choose_step(run: Run) -> tuple[int, str]:
             f"its best checkpoint on validation that is left, without that of step {of_all}",
         )
     return best, "its best checkpoint on validation"
+
+
+def _fault(checkpoint: Path) -> str | None:
+    """Why a checkpoint can't be taken."""
+    try:
+        return find_damage(checkpoint)
+    except UserError as error:
+        return str(error)
 
 
 def known_records(run: Run, step: int) -> list[dict[str, Any]]:

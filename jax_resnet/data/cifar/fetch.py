@@ -7,7 +7,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from jax_resnet.data.cifar import Layout
 from jax_resnet.data.cifar.archive import MAX_BYTES
-from jax_resnet.data.cifar.download import download
+from jax_resnet.data.cifar.download import check_address, download
 from jax_resnet.data.cifar.find import check_archive, read_original
 from jax_resnet.data.cifar.fingerprint import verify
 from jax_resnet.data.cifar.original import Original, check_bytes
@@ -27,6 +27,11 @@ def fetch(layout: Layout, folder: Path, mirror: str | None) -> Original:
     Raises:
         UserError: naming every source that was tried, and why it failed.
     """
+    if mirror is not None:
+        try:
+            check_address(mirror)
+        except UserError as error:
+            raise UserError(f"downloading it from {mirror} failed: {error}") from error
     reasons: list[str] = []
     ways = _sources(layout, folder, mirror)
     for number, (where, get) in enumerate(ways, 1):

@@ -15,19 +15,22 @@ from jax_resnet.data.cifar.parquet import (
 )
 from jax_resnet.data.cifar.pickled import read_pickled
 from jax_resnet.errors import UserError
-from jax_resnet.files import refuse_special
+from jax_resnet.files import refuse_lost_link, refuse_special
 
 
 def find_original(layout: Layout, root: Path) -> Path | None:
     """The folder or archive of any of these forms: `root` itself, or in it.
 
-    `root` may also be Keras' folder of data sets; or, in the cache of Hugging Face's hub, the
-    folder of the hub, of the data set, of a revision or of the files.
+    None if there is nothing of these. `root` may also be Keras' folder of data sets; or, in the
+    cache of Hugging Face's hub, the folder of the hub, of the data set, of a revision or of the
+    files.
+
+    Raises:
+        UserError: if there are only links to nothing, or one parquet file of two.
     """
     names = [layout.folder, layout.archive, *layout.pickled]
     if root.name in names or root.is_file():
         return root
-    refuse_half_parquet(layout, root)
     files = _files(layout.files) + _files(layout.pickled_files)
     if has_parquet(layout, root) or any((root / file).is_file() for file in files):
         return root
@@ -38,7 +41,12 @@ def find_original(layout: Layout, root: Path) -> Path | None:
     for i in (0, 1, 3):  # not */plain_text, which other data sets in any folder have too
         folders = [each for each in root.glob("/".join(levels[i:])) if has_parquet(layout, each)]
         found += sorted(folders, key=lambda each: (not has_sizes(layout, each), each))
-    return found[0] if found else None
+    if found:
+        return found[0]
+    for name in names + [file.name for file in layout.parquet.values()]:
+        refuse_lost_link(root / name)
+    refuse_half_parquet(layout, root)
+    return None
 
 
 def read_original(layout: Layout, path: Path) -> Original:
@@ -48,7 +56,9 @@ def read_original(layout: Layout, path: Path) -> Original:
         UserError: for one that is incomplete, truncated or no archive, or for a data set without
             fingerprints if the archive is not the authors'.
     """
-    refuse_half_parquet(layout, path)
+    if path.is_file() and path.suffix == ".parquet":
+        files = " and ".join(file.name for file in layout.parquet.values())
+        raise UserError(f"{path} is a single file, expected the folder of {files}")
     if path.is_dir() and has_parquet(layout, path):
         return read_parquet(layout, {k: path / file.name for k, file in layout.parquet.items()})
     binary, pickled = _files(layout.files), _files(layout.pickled_files)

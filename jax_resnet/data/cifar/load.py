@@ -38,8 +38,6 @@ def load_cifar(
     layout = LAYOUTS[dataset]
     root = _find_root(data_dir, dataset)
     prepared = root / dataset / VERSION
-    refuse_lost_link(prepared.parent)
-    refuse_lost_link(prepared)
     if not prepared.exists():
         from jax_resnet.data.cifar.find import find_original, read_original
         from jax_resnet.data.cifar.prepare import prepare
@@ -47,6 +45,8 @@ def load_cifar(
         path = find_original(layout, root)
         if path is not None:
             return verify(layout, read_original(layout, path).splits, path)
+        refuse_lost_link(prepared.parent)
+        refuse_lost_link(prepared)
         prepare(layout, prepared, mirror)
     return verify(layout, read_tfds(prepared), prepared)
 

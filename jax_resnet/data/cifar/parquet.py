@@ -15,14 +15,12 @@ def has_parquet(layout: Layout, folder: Path) -> bool:
     return all((folder / file.name).is_file() for file in layout.parquet.values())
 
 
-def refuse_half_parquet(layout: Layout, path: Path) -> None:
-    """Raises a `UserError` for one of the files, or for a folder that lacks the other."""
+def refuse_half_parquet(layout: Layout, folder: Path) -> None:
+    """Raises a `UserError` for a folder that has one of the files and lacks the other."""
     files = [file.name for file in layout.parquet.values()]
-    if path.is_file() and path.suffix == ".parquet":
-        raise UserError(f"{path} is a single file, expected the folder of {' and '.join(files)}")
-    missing = [name for name in files if not (path / name).is_file()]
+    missing = [name for name in files if not (folder / name).is_file()]
     if len(missing) == 1:
-        raise UserError(f"{path} has no {missing[0]}, expected {' and '.join(files)}")
+        raise UserError(f"{folder} has no {missing[0]}, expected {' and '.join(files)}")
 
 
 def has_sizes(layout: Layout, folder: Path) -> bool:
