@@ -1,10 +1,8 @@
-"""Files and folders: written whole or not at all, locked, under checksums."""
+"""Files and folders: written whole or not at all, and locked."""
 
-import hashlib
 import json
 import os
 import re
-import stat
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -13,7 +11,6 @@ from typing import Any
 
 from jax_resnet.errors import UserError
 
-CHECKSUMS = "sha256.json"  # written last into a folder; what is under it counts from then on
 MAX_TEXT = 1 << 28  # bytes; the metrics of a run of 10,000 epochs have 5 MB
 
 
@@ -27,13 +24,13 @@ def replace_file(path: str | os.PathLike[str], content: bytes) -> None:
 def _unfinished(path: Path) -> Iterator[Path]:
     """A new file in the same folder, which replaces `path` when the block ends without error."""
     unfinished = path.with_name(f".{uuid.uuid4().hex[:12]}.unfinished")
-    with _naming(path):
+    with naming(path):
         unfinished.open("xb").close()  # never a file that exists, nor where a link points
     try:
         yield unfinished
         with unfinished.open("rb+") as file:
             os.fsync(file.fileno())
-        with _naming(path):
+        with naming(path):
             os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
@@ -46,7 +43,7 @@ def _unfinished(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _naming(path: Path) -> Iterator[None]:
+def naming(path: Path) -> Iterator[None]:
     """An `OSError` in the block names `path`, and not the unfinished file."""
     try:
         yield
@@ -229,66 +226,3 @@ def locked(folder: Path, wait: bool = False) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-def checksums(folder: Path) -> dict[str, str]:
-    """SHA-256 of every file under a folder but `CHECKSUMS`, by its relative path.
-
-    Raises:
-        OSError: if the folder or a file can't be read.
-    """
-
-    def refuse(error: OSError) -> None:  # which `os.walk`, and `Path.rglob`, would pass over
-        raise error
-
-    found = {}
-    for place, _, names in os.walk(folder, onerror=refuse):
-        for path in (Path(place, name) for name in names if name != CHECKSUMS):
-            with _naming(path):
-                if not _is_regular(path):
-                    continue
-                with path.open("rb") as file:
-                    digest = hashlib.file_digest(file, "sha256").hexdigest()
-            found[str(path.relative_to(folder))] = digest
-    return dict(sorted(found.items()))
-
-
-def _is_regular(path: Path) -> bool:
-    """`Path.is_file`, which from Python 3.14 on takes a file that it may not look at for none."""
-    try:
-        return stat.S_ISREG(path.stat().st_mode)
-    except FileNotFoundError:
-        return False
-
-
-def seal(folder: Path) -> None:
-    """Puts what is in a folder under checksums: it counts from then on."""
-    write_json(folder / CHECKSUMS, checksums(folder))
-
-
-def find_damage(folder: Path) -> str | None:
-    """What is wrong with a folder under checksums, or None.
-
-    Raises:
-        UserError: if it can't be read, which may be so for a while only, and is no damage.
-    """
-    try:
-        found = checksums(folder)
-        if not (folder / CHECKSUMS).exists():
-            return f"{folder} is not complete"
-    except (FileNotFoundError, NotADirectoryError):  # another process deletes it
-        return f"{folder} is not complete"
-    except OSError as error:
-        raise UserError(f"{folder} can't be read: {error}") from error
-    try:
-        expected = read_json(folder / CHECKSUMS)
-    except UserError as error:
-        if isinstance(error.__cause__, FileNotFoundError):  # deleted since
-            return f"{folder} is not complete"
-        if isinstance(error.__cause__, OSError):
-            raise
-        return str(error)
-    for name in sorted(expected):  # other files there are a file manager's
-        if expected.get(name) != found.get(name):
-            return f"{folder / name} is damaged"
-    return None

@@ -7,10 +7,11 @@ import os
 from pathlib import Path
 from typing import overload
 
+from jax_resnet.checksums import CHECKSUMS
 from jax_resnet.classifier import Classifier
 from jax_resnet.classifier_file import CLASSIFIER_FILE
 from jax_resnet.errors import UserError
-from jax_resnet.files import CHECKSUMS, reading, refuse_special
+from jax_resnet.files import reading, refuse_special
 
 WEIGHTS = Path(__file__).parent / "weights"
 

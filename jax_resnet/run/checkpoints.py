@@ -16,8 +16,9 @@ import jax
 import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
+from jax_resnet.checksums import CHECKSUMS, find_damage, seal
 from jax_resnet.errors import UserError, say
-from jax_resnet.files import CHECKSUMS, find_damage, reading, replace_file, seal, writing
+from jax_resnet.files import reading, replace_file, writing
 from jax_resnet.run.distributed import first_decides, is_first
 
 

@@ -7,10 +7,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jax_resnet.checksums import find_damage
 from jax_resnet.classifier import Classifier
 from jax_resnet.data import Dataset, statistics
 from jax_resnet.errors import UserError, say
-from jax_resnet.files import find_damage
 from jax_resnet.run.checkpoints import all_checkpoints, read_checkpoint
 from jax_resnet.run.environment import pinned
 from jax_resnet.run.folder import Run

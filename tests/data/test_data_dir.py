@@ -1,9 +1,13 @@
 """Where `data_dir` points to."""
 
+import errno
+import os
+
 import pytest
 
 from jax_resnet.data import load
 from jax_resnet.errors import UserError
+from jax_resnet.files import refuse_lost_link
 
 
 @pytest.fixture
@@ -49,7 +53,9 @@ def test_the_default_place_is_made(server, small_cifar100, tmp_path, monkeypatch
     assert (tmp_path / "home" / "tensorflow_datasets" / "cifar100" / "3.0.2").is_dir()
 
 
-@pytest.mark.parametrize("name", ["cifar100", "cifar100/3.0.2"])
+@pytest.mark.parametrize(
+    "name", ["cifar100", "cifar100/3.0.2", "cifar-100-binary", "cifar-100-python.tar.gz"]
+)
 def test_a_link_to_nothing_is_named_and_nothing_is_downloaded(server, tmp_path, name):
     link = tmp_path / name
     link.parent.mkdir(exist_ok=True)
@@ -57,3 +63,14 @@ def test_a_link_to_nothing_is_named_and_nothing_is_downloaded(server, tmp_path, 
     with pytest.raises(UserError, match=f"{link} is a link to nothing"):
         load("cifar100", tmp_path)
     assert server.asked == []
+
+
+def test_a_link_that_may_not_be_followed_is_not_one_to_nothing(tmp_path, monkeypatch):
+    (tmp_path / "cifar100").symlink_to(tmp_path / "closed" / "cifar100")
+
+    def fail(path, *arguments, **options):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(os, "stat", fail)
+    with pytest.raises(UserError, match=r"cifar100 can't be read: .*Permission denied"):
+        refuse_lost_link(tmp_path / "cifar100")

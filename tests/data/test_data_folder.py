@@ -243,7 +243,9 @@ def test_a_run_among_its_images_is_refused(tmp_path, place):
     (tmp_path / "link").symlink_to(tmp_path / "images")
     config = folder_config(tmp_path / "images", runs_dir=tmp_path / "images" / place)
     before = sorted(tmp_path.rglob("*"))
-    with pytest.raises(UserError, match=r"`runs_dir` is .*expected a folder outside of .*/images"):
+    with pytest.raises(
+        UserError, match=r"`runs_dir` is .* would lie among the images of .*/images: "
+    ):
         check_folder(config)
     with pytest.raises(UserError, match="`runs_dir` is "):
         train(config, load_aloud(config))
@@ -253,7 +255,7 @@ def test_a_run_among_its_images_is_refused(tmp_path, place):
 def test_a_run_beside_images_that_are_in_train_is_none_of_them(tmp_path):
     fill(tmp_path / "train", {"a": 2})
     (tmp_path / "labels.csv").write_text("id,label\n")
-    for place in ("runs", "train/.runs", "../runs"):
+    for place in ("runs", "train/.runs", "train/a/.runs", "train/@tmp", "../runs"):
         check_folder(folder_config(tmp_path, runs_dir=tmp_path / place))
     with pytest.raises(UserError, match="`runs_dir` is "):
         check_folder(folder_config(tmp_path, runs_dir=tmp_path / "train" / "runs"))

@@ -136,3 +136,9 @@ def test_cifar10_from_nothing(server, tmp_path):
 
 def read_info(root: Path, file: str) -> str:
     return (root / "cifar10" / "3.0.2" / file).read_text()
+
+
+@pytest.mark.parametrize("mirror", ["http://[::1/x/", "http://host:99999/", "ftp://host/"])
+def test_a_mirror_that_is_no_address_is_refused(tmp_path, mirror):
+    with pytest.raises(UserError, match=r"failed: .*expected an http:// or https:// address"):
+        load("cifar10", tmp_path, mirror=mirror)

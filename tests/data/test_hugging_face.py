@@ -177,6 +177,14 @@ def test_one_parquet_file_of_two_is_named(server, parquet):
     assert server.asked == []
 
 
+def test_a_foreign_parquet_file_hides_no_original(server, small_cifar100, tmp_path):
+    """Many data sets have files of this name."""
+    folder = tmp_path / "mixed"
+    shutil.copytree(small_cifar100, folder / LAYOUTS["cifar100"].folder)
+    (folder / TRAIN).write_bytes(b"PAR1")
+    assert_same(load("cifar100", folder), load("cifar100", small_cifar100))
+
+
 @pytest.fixture
 def hub(parquet, tmp_path):
     """The folder of CIFAR-100 in the hub's cache. Its files are links; one revision lacks one, and

@@ -86,12 +86,14 @@ def test_no_image_has_no_statistics():
 
 @pytest.mark.parametrize("count", [True, "10", 10.0, None])
 def test_a_count_of_classes_that_is_no_integer_is_refused(count):
-    with pytest.raises(UserError, match=r"`num_classes` is .*, expected 1 or more"):
+    with pytest.raises(
+        UserError, match=r"`num_classes` is .*, expected a whole number of 1 or more"
+    ):
         ResNet(8, num_classes=count)
 
 
 def test_a_net_without_classes_is_refused():
-    with pytest.raises(UserError, match="`num_classes` is 0, expected 1 or more"):
+    with pytest.raises(UserError, match="`num_classes` is 0, expected a whole number of 1 or more"):
         ResNet(8, num_classes=0)
 
 

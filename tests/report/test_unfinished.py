@@ -10,13 +10,17 @@ import pytest
 from PIL import Image
 from support import digits, records, sigterm_at, train
 
+from jax_resnet.checksums import seal
 from jax_resnet.errors import UserError
-from jax_resnet.files import seal, write_json
+from jax_resnet.files import write_json
 from jax_resnet.report.models import load_model
 from jax_resnet.report.page import read_run, render
 from jax_resnet.report.scores import score
 from jax_resnet.run.checkpoints import read_checkpoint
+from jax_resnet.run.folder import Run
 from jax_resnet.run.signals import Interrupted
+from jax_resnet.training import unfinished
+from jax_resnet.training.unfinished import choose_step
 
 
 @pytest.fixture(scope="module")
@@ -125,6 +129,19 @@ def test_a_damaged_checkpoint_is_passed_over_and_stays_where_it_is(config, best,
         (checkpoint / "metrics.jsonl").write_text("{}")
     with pytest.raises(UserError, match=r"has no good checkpoint: .*damaged"):
         load_model(folder)
+
+
+def test_a_checkpoint_that_cannot_be_read_now_is_passed_over(config, best, tmp_path, monkeypatch):
+    folder = shutil.copytree(config.folder, tmp_path / "run")
+    real = unfinished.find_damage
+
+    def fail(path):
+        if path.name == str(best["step"]):
+            raise UserError(f"{path} can't be read: Stale file handle")
+        return real(path)
+
+    monkeypatch.setattr(unfinished, "find_damage", fail)
+    assert choose_step(Run(folder)) == (20, "its last checkpoint")
 
 
 def test_a_line_whose_checkpoint_is_being_written_is_not_lost(config, best, tmp_path, capsys):

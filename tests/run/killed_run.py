@@ -15,6 +15,7 @@ import orbax.checkpoint as ocp
 from matplotlib.figure import Figure
 
 from jax_resnet import files
+from jax_resnet.checksums import CHECKSUMS
 from jax_resnet.cli.train import parse_config
 from jax_resnet.run import folder as runs
 from jax_resnet.training import loop
@@ -81,7 +82,7 @@ match phase:
         wrap(
             files,
             "replace_file",
-            when=lambda path, _: path.name == files.CHECKSUMS,
+            when=lambda path, _: path.name == CHECKSUMS,
             before=half_written,
         )
     case "deletion":

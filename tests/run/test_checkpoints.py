@@ -15,7 +15,9 @@ import orbax.checkpoint as ocp
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
+from jax_resnet.checksums import find_damage
 from jax_resnet.errors import UserError
+from jax_resnet.files import read_json
 from jax_resnet.pretrained import is_unfinished
 from jax_resnet.run.checkpoints import Checkpoints
 from jax_resnet.training.programs import make_mesh
@@ -85,12 +87,40 @@ def test_what_cannot_be_read_for_a_while_is_not_damaged(tmp_path, monkeypatch, m
 
     with monkeypatch.context() as patch:
         patch.setattr(module, name, fail)
-        with pytest.raises(UserError, match=rf"checkpoints/2 can't be read: .*{errno.ESTALE}"):
+        with pytest.raises(UserError, match=rf"2 can't be read: .*{errno.ESTALE}.* move .*/2 away"):
             Checkpoints(tmp_path / "checkpoints", tmp_path / "damaged")
     assert sorted(os.listdir(tmp_path)) == ["checkpoints"], "checkpoints were set aside"
     again = Checkpoints(tmp_path / "checkpoints", tmp_path / "damaged")
     assert again.steps == [1, 2]
     again.close()
+
+
+def test_a_damaged_checkpoint_that_cannot_be_moved_stays_as_it_is(tmp_path, monkeypatch):
+    """In a folder that may not be written: a move that copies first would empty it."""
+    write_two(tmp_path / "checkpoints")
+    (tmp_path / "checkpoints" / "2" / "sha256.json").write_text("{")
+    before = sorted((tmp_path / "checkpoints").rglob("*"))
+
+    def fail(path, target):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(Path, "rename", fail)
+    with pytest.raises(UserError, match=r"damaged/2 can't be written: .*Permission denied"):
+        Checkpoints(tmp_path / "checkpoints", tmp_path / "damaged")
+    assert sorted((tmp_path / "checkpoints").rglob("*")) == before
+    assert not [*(tmp_path / "damaged").iterdir()]
+
+
+def test_a_checkpoint_that_is_deleted_while_it_is_looked_at_is_not_complete(tmp_path, monkeypatch):
+    write_two(tmp_path / "checkpoints")
+    folder = tmp_path / "checkpoints" / "1"
+
+    def delete_then_read(file):
+        shutil.rmtree(folder)
+        return read_json(file)
+
+    monkeypatch.setattr("jax_resnet.checksums.read_json", delete_then_read)
+    assert find_damage(folder) == f"{folder} is not complete"
 
 
 def test_checkpoints_that_cannot_be_listed_are_not_missing(tmp_path, monkeypatch):

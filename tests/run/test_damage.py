@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from support import assert_same_run, digits, train
 
+from jax_resnet.checksums import checksums
 from jax_resnet.errors import UserError
-from jax_resnet.files import checksums, write_json
+from jax_resnet.files import write_json
 from jax_resnet.report.page import read_run
 from jax_resnet.report.scores import score
 from jax_resnet.training.begin import check_folder, finished

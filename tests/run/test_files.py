@@ -4,16 +4,9 @@ import os
 
 import pytest
 
+from jax_resnet.checksums import CHECKSUMS, find_damage
 from jax_resnet.errors import UserError
-from jax_resnet.files import (
-    CHECKSUMS,
-    find_damage,
-    locked,
-    new_file,
-    read_json,
-    read_text,
-    replace_file,
-)
+from jax_resnet.files import locked, new_file, read_json, read_text, replace_file
 
 
 @pytest.fixture

@@ -77,6 +77,32 @@ def test_strangers_do_not_put_the_end_off(address, monkeypatch):
     assert "`process_id` 1 did not connect within 1 s" in answer
 
 
+def test_a_stranger_that_drips_does_not_put_the_end_off(address, monkeypatch):
+    monkeypatch.setattr(roll_call, "JOIN_SECONDS", 1)
+    host, port = address.split(":")
+    ended = threading.Event()
+
+    def drip():
+        with suppress(OSError):
+            while True:
+                with suppress(ConnectionRefusedError):
+                    stranger = socket.create_connection((host, int(port)))
+                    break
+            with stranger:
+                while not ended.wait(0.2):
+                    stranger.sendall(b"x")
+
+    with ThreadPoolExecutor() as pool:
+        pool.submit(drip)
+        began = time.monotonic()
+        try:
+            (answer,) = call_all(address, (2, 0))
+        finally:
+            ended.set()
+    assert "`process_id` 1 did not connect within 1 s" in answer
+    assert time.monotonic() - began < 5
+
+
 def test_nobody_at_the_coordinator(address, monkeypatch):
     monkeypatch.setattr(roll_call, "JOIN_SECONDS", 0.2)
     with pytest.raises(UserError, match=f"{address}, but the first process is not there: .*refuse"):

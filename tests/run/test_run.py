@@ -189,16 +189,18 @@ def test_weights_that_are_not_finite_stop_the_run_though_the_loss_was(tmp_path):
     assert not (tmp_path / "inf" / "result.json").exists()
 
 
-def test_logits_that_are_not_finite_stop_the_run_though_the_weights_are(tmp_path):
+@pytest.mark.parametrize(("split", "fraction"), [("validation", 0.2), ("test", 0.0)])
+def test_logits_that_are_not_finite_stop_the_run_though_the_weights_are(tmp_path, split, fraction):
     config = Config(
-        dataset="digits", depth=8, steps=1, learning_rate=1e20, runs_dir=tmp_path, name="logits"
-    )
+        dataset="digits", depth=8, steps=1, learning_rate=1e20, runs_dir=tmp_path, name="logits",
+        val_fraction=fraction,
+    )  # fmt: skip
     with pytest.raises(
         UserError,
-        match=r"validation's loss is not finite at step 0, learning rate 1e\+18.* try a lower",
+        match=rf"{split}'s loss is not finite at step 0, learning rate 1e\+18.* try a lower",
     ):
         train(config)
-    assert not list((tmp_path / "logits" / "checkpoints").glob("*/*"))
+    assert not (tmp_path / "logits" / "result.json").exists()
 
 
 def test_the_default_shortcut_may_be_named_or_not(short, tmp_path):

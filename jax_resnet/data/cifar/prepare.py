@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from jax_resnet.checksums import seal
 from jax_resnet.data.cifar import Layout
 from jax_resnet.data.cifar.fetch import discard, fetch
 from jax_resnet.data.cifar.fingerprint import canonical_order
 from jax_resnet.data.cifar.original import Original
 from jax_resnet.data.cifar.tfds import VERSION
 from jax_resnet.errors import UserError
-from jax_resnet.files import locked, seal
+from jax_resnet.files import locked
 
 
 def prepare(layout: Layout, folder: Path, mirror: str | None) -> None:

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
+from jax_resnet.checksums import CHECKSUMS, find_damage
 from jax_resnet.data.dataset import Split
 from jax_resnet.errors import UserError
-from jax_resnet.files import CHECKSUMS, find_damage
 
 VERSION = "3.0.2"
 
