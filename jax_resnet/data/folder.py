@@ -78,7 +78,8 @@ def refuse_among_images(folder: Path, data_dir: Path) -> None:
     root = data_dir.expanduser()
     if (root / "train").is_dir() and find_table(root) is not None:
         root = root / "train"  # what is beside it is not read
-    for own, images in ((folder.resolve(), root.resolve()), (folder.absolute(), root.absolute())):
+    for place in (os.path.realpath, os.path.abspath):  # a link in it, or to it
+        own, images = Path(place(folder)), Path(place(root))
         if own.is_relative_to(images):
             parts = own.relative_to(images).parts
             if not any(map(is_skipped, parts[:2])):

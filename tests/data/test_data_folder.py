@@ -255,7 +255,14 @@ def test_a_run_among_its_images_is_refused(tmp_path, place):
 def test_a_run_beside_images_that_are_in_train_is_none_of_them(tmp_path):
     fill(tmp_path / "train", {"a": 2})
     (tmp_path / "labels.csv").write_text("id,label\n")
-    for place in ("runs", "train/.runs", "train/a/.runs", "train/@tmp", "../runs"):
+    for place in (
+        "runs",
+        "train/.runs",
+        "train/a/.runs",
+        "train/@tmp",
+        "../runs",
+        "train/a/b/../../../runs",
+    ):
         check_folder(folder_config(tmp_path, runs_dir=tmp_path / place))
     with pytest.raises(UserError, match="`runs_dir` is "):
         check_folder(folder_config(tmp_path, runs_dir=tmp_path / "train" / "runs"))

@@ -172,7 +172,7 @@ def test_one_parquet_file_of_two_is_named(server, parquet):
     with pytest.raises(UserError, match=f"{TRAIN} is a single file, expected the folder of "):
         load("cifar100", parquet / TRAIN)
     (parquet / TEST).unlink()
-    with pytest.raises(UserError, match=f"{parquet} has no {TEST}, expected "):
+    with pytest.raises(UserError, match=f"{parquet} has {TRAIN}, but no {TEST}: expected both"):
         load("cifar100", parquet)
     assert server.asked == []
 
