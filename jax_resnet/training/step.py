@@ -32,7 +32,8 @@ CONSISTENCY = 0.1
 class TrainState(train_state.TrainState):
     """Flax's `TrainState` (step, params, opt_state, apply_fn, tx) with BatchNorm's running
     statistics, the loss's label smoothing, and which layers are frozen. `init` makes one; `create`,
-    which is Flax's, makes one of which all layers are trained."""
+    which is Flax's, makes one of which all layers are trained. The optimizer's state is of the
+    trained layers: `state.replace(freeze="none", opt_state=tx.init(state.params))` trains all."""
 
     batch_stats: Any
     label_smoothing: float = struct.field(pytree_node=False, default=0.0)
