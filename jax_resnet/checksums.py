@@ -52,22 +52,21 @@ def find_damage(folder: Path) -> str | None:
     Raises:
         UserError: if it can't be read, which may be so for a while only, and is no damage.
     """
-    try:
-        found = checksums(folder)
-        if not (folder / CHECKSUMS).exists():
-            return f"{folder} is not complete"
-    except (FileNotFoundError, NotADirectoryError):  # another process deletes it
-        return f"{folder} is not complete"
-    except OSError as error:
-        raise UserError(f"{folder} can't be read: {error}") from error
+    missing = FileNotFoundError, NotADirectoryError  # or another process deletes it meanwhile
     try:
         expected = read_json(folder / CHECKSUMS)
     except UserError as error:
-        if isinstance(error.__cause__, FileNotFoundError):  # deleted since
+        if isinstance(error.__cause__, missing):
             return f"{folder} is not complete"
         if isinstance(error.__cause__, OSError):
             raise
         return str(error)
+    try:
+        found = checksums(folder)
+    except missing:
+        return f"{folder} is not complete"
+    except OSError as error:
+        raise UserError(f"{folder} can't be read: {error}") from error
     for name in sorted(expected):  # other files there are a file manager's
         if expected.get(name) != found.get(name):
             return f"{folder / name} is damaged"

@@ -83,14 +83,13 @@ def refuse_lost_link(path: str | os.PathLike[str]) -> None:
     """Raises a `UserError` for a link to what is not there, for example on a disk that is away."""
     if os.path.islink(path):
         try:
-            with reading(path):
-                os.stat(path)
-        except UserError as error:
-            if not isinstance(error.__cause__, FileNotFoundError):
-                raise
+            os.stat(path)
+        except FileNotFoundError:
             raise UserError(
                 f"{path} is a link to nothing: put back what it leads to, or remove it"
-            ) from error
+            ) from None
+        except OSError as error:
+            raise UserError(f"{path} can't be read: {error}") from error
 
 
 def check_readable(path: str | os.PathLike[str]) -> None:

@@ -17,7 +17,7 @@ from jax_resnet.run.records import chosen
 from jax_resnet.training.config import Config
 from jax_resnet.training.config_file import read_config
 from jax_resnet.training.programs import device_data, init_state, make_mesh, make_programs
-from jax_resnet.training.published import PUBLISHED, STEPS
+from jax_resnet.training.published import PUBLISHED
 
 Variant = Literal[ShortcutName, "cnn"]  # a residual net by its shortcut, or the plain net
 INITIAL = "initial_gradient_norms.json"  # in a run's folder: `initial_gradient_norms`
@@ -116,9 +116,8 @@ def net_names(groups: Sequence[Group]) -> list[str]:
 
 def table(groups: Sequence[Group]) -> str:
     """Test accuracies, and those published of the same nets, as Markdown."""
-    sources = [f"{source}, {STEPS}" for source in PUBLISHED]
     lines = [
-        f"| net | depth | seeds | test accuracy | {' | '.join(sources)} |",
+        f"| net | depth | seeds | test accuracy | {' | '.join(PUBLISHED)} |",
         f"| --- | ---: | ---: | ---: |{' ---: |' * len(PUBLISHED)}",
     ]
     for name, group in zip(net_names(groups), groups, strict=True):

@@ -9,7 +9,7 @@ import numpy as np
 from jax_resnet.model import PARTS
 from jax_resnet.plots import colors_of, corner, drawing, marker_of, write_figure
 from jax_resnet.report.comparison import Group, net_names
-from jax_resnet.training.published import PUBLISHED, STEPS
+from jax_resnet.training.published import PUBLISHED
 
 QUANTITIES = ("train_loss", "validation_loss", "train_accuracy", "validation_accuracy")
 MARKERS = dict(zip(PUBLISHED, ("C1D", "C2s"), strict=True))
@@ -74,9 +74,7 @@ def _draw_points(figure: Any, groups: Labeled) -> None:
     points["a seed", "k."] = [(x - OFFSET, value) for x, g in several for value in g.accuracies]
     for source, marker in MARKERS.items():
         found = [(place + OFFSET, g.published(source)) for place, g in nets]
-        points[f"{source}, {STEPS}", marker] = [
-            (x, value) for x, value in found if value is not None
-        ]
+        points[source, marker] = [(x, value) for x, value in found if value is not None]
     axes = figure.subplots()
     for (name, marker), pairs in points.items():
         if pairs:

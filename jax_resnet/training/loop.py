@@ -7,7 +7,6 @@ from itertools import count
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from jax_resnet.classifier import Classifier
 from jax_resnet.errors import UserError
@@ -19,7 +18,8 @@ from jax_resnet.run.signals import SIGTERM, raise_if_stopped
 from jax_resnet.training.config import Config
 from jax_resnet.training.curves import Curves
 from jax_resnet.training.dispatch import step_of
-from jax_resnet.training.evaluation import NotFinite, Padded, evaluate
+from jax_resnet.training.divergence import check_finite, scores_of
+from jax_resnet.training.evaluation import Padded
 from jax_resnet.training.optimizer import make_schedule
 from jax_resnet.training.programs import Programs
 from jax_resnet.training.step import Metrics, TrainState
@@ -165,7 +165,8 @@ def summarize(
     steps = int(sums["steps"])
     scores = {}
     if training.validation is not None:
-        scores = evaluate(training.classify(state), training.validation)
+        classifier = training.classify(state)
+        scores = scores_of(training, classifier, training.validation, "validation", step)
     return {
         "step": step,
         "epoch": step * training.config.batch_size / len(training.data[1]),
@@ -211,44 +212,10 @@ def save(
     check_finite(training, state, totals)
     record = None
     if speed is not None:
-        try:
-            record = summarize(training, state, totals, speed)
-        except NotFinite as error:  # the labels were checked with the data set
-            raise not_finite(training, "validation's loss", int(state.step) - 1) from error
+        record = summarize(training, state, totals, speed)
         training.run.append(record)
         totals = programs.zeros()
     training.run.save(int(state.step), {"state": state, "totals": totals})
     if record:
         training.curves.draw_if_due()
     return totals, record
-
-
-def check_finite(training: Training, state: TrainState, totals: Metrics) -> None:
-    """Raises a `UserError` if a loss or a variable is NaN or infinite, so that none is ever saved.
-
-    A step's loss is computed before its update, so the last update shows in the variables only.
-    """
-    bad_step, what = int(totals["bad_step"]), "the loss"
-    if bad_step < 0:
-        if _all_finite(state.variables):
-            return
-        bad_step, what = int(state.step) - 1, "a variable"
-    raise not_finite(training, what, bad_step)
-
-
-def not_finite(training: Training, what: str, step: int) -> UserError:
-    """The error of a run that has diverged: where, and what to try."""
-    rates = ["`learning_rate`"]
-    if training.config.optimizer == "muon":
-        rates.append("`muon_learning_rate`")
-    rate, latest = training.learning_rate(step), training.run.latest
-    return UserError(
-        f"{what} is not finite at step {step}, learning rate {rate:g}; "
-        f"the last good checkpoint is {'none' if latest is None else f'of step {latest}'}: "
-        f"try a lower {' or '.join(rates)}"
-    )
-
-
-@jax.jit
-def _all_finite(tree: Any) -> jax.Array:
-    return jnp.all(jnp.stack([jnp.isfinite(x).all() for x in jax.tree.leaves(tree)]))

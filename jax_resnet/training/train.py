@@ -20,9 +20,10 @@ from jax_resnet.training.begin import refuse_place, refuse_test_scores
 from jax_resnet.training.config import OF_A_START, Config
 from jax_resnet.training.config_file import refuse_changes
 from jax_resnet.training.curves import Curves
-from jax_resnet.training.evaluation import NotFinite, classifier_of, evaluate, to_device
+from jax_resnet.training.divergence import scores_of
+from jax_resnet.training.evaluation import classifier_of, to_device
 from jax_resnet.training.initial import identity, read_init, start_from
-from jax_resnet.training.loop import Training, fit, not_finite
+from jax_resnet.training.loop import Training, fit
 from jax_resnet.training.programs import (
     Programs,
     device_data,
@@ -190,11 +191,8 @@ def finish(
     assert images is not None
 
     def scores(classifier: Classifier, step: int) -> dict[str, Any]:
-        try:
-            found = evaluate(classifier, images)
-        except NotFinite as error:  # without validation images it is seen here
-            raise not_finite(training, f"{config.scored_split}'s loss", step - 1) from error
-        return {"step": step, "split": config.scored_split} | found
+        split = config.scored_split
+        return {"step": step, "split": split} | scores_of(training, classifier, images, split, step)
 
     training.curves.draw()
     classifier = training.classify(state)

@@ -18,7 +18,7 @@ from jax_resnet import files
 from jax_resnet.checksums import CHECKSUMS
 from jax_resnet.cli.train import parse_config
 from jax_resnet.run import folder as runs
-from jax_resnet.training import loop
+from jax_resnet.training import divergence, loop
 from jax_resnet.training import train as training
 from jax_resnet.training.config import load_dataset
 
@@ -92,7 +92,7 @@ match phase:
     case "plot":
         wrap(Figure, "savefig")
     case "evaluation":
-        wrap(training, "evaluate", when=lambda _, split: int(split.count) == 360)
+        wrap(divergence, "evaluate", when=lambda _, split: int(split.count) == 360)
 
     case _:
         sys.exit(f"there is no phase {phase}")

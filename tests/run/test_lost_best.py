@@ -8,7 +8,7 @@ from striped import files
 
 from jax_resnet.errors import UserError
 from jax_resnet.run.signals import Interrupted
-from jax_resnet.training import loop
+from jax_resnet.training import divergence
 from jax_resnet.training import train as training
 
 SCORES = {"count": 10, "correct": 5, "loss": 1.0}
@@ -38,8 +38,7 @@ def validated(monkeypatch):
                 signals.append(15)
             return SCORES | {"accuracy": accuracy or 0.1}
 
-        monkeypatch.setattr(training, "evaluate", evaluate)
-        monkeypatch.setattr(loop, "evaluate", evaluate)
+        monkeypatch.setattr(divergence, "evaluate", evaluate)
 
     return set_accuracies
 

@@ -19,14 +19,11 @@ def refuse_half_parquet(layout: Layout, folder: Path) -> None:
     """Raises a `UserError` for a folder that lacks one of the files and has the other, by its name,
     which many data sets use, and its size."""
     files = layout.parquet.values()
-    missing = [file.name for file in files if not (folder / file.name).is_file()]
-    whole = [file.name for file in files if _size(folder / file.name) == file.size]
+    found = [file for file in files if (folder / file.name).is_file()]
+    missing = [file.name for file in files if file not in found]
+    whole = [file.name for file in found if (folder / file.name).stat().st_size == file.size]
     if missing and whole:
         raise UserError(f"{folder} has {whole[0]}, but no {missing[0]}: expected both")
-
-
-def _size(path: Path) -> int | None:
-    return path.stat().st_size if path.is_file() else None
 
 
 def has_sizes(layout: Layout, folder: Path) -> bool:
