@@ -1,8 +1,8 @@
 """Images that `train` is given in Python, instead of a data set that a `Config` names."""
 
 import dataclasses
-import math
 import json
+import math
 
 import numpy as np
 import pytest
